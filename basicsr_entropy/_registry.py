@@ -1,0 +1,93 @@
+"""Entry of this package's classes and functions into BasicSR's registries, and clear errors for wrong options."""
+
+import difflib
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from basicsr.utils.registry import Registry
+
+PACKAGE = __name__.partition('.')[0]
+
+
+def register(registry: Registry, entries: Iterable[Any]) -> None:
+    """Registers classes or functions under their own names; registering them again changes nothing.
+
+    Raises:
+        KeyError: If a name is taken by something that is not this package's.
+    """
+    known = dict(iter(registry))
+    for entry in entries:
+        taken = known.get(entry.__name__)
+        if taken is None:
+            registry.register(entry)
+        elif taken is not entry and taken.__module__.partition('.')[0] != PACKAGE:
+            raise KeyError(
+                f"BasicSR's {registry._name} registry already holds a '{entry.__name__}', from {taken.__module__}: "
+                f'{PACKAGE} cannot register its own. Rename one of them, or do not import {taken.__module__}.'
+            )
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """'; did you mean X?' for the nearest known name, or '; known are ...'."""
+    known = sorted(map(str, known))
+    near = difflib.get_close_matches(str(name), known, n=1)
+    return f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(known)}"
+
+
+def check_keys(options: Mapping[str, Any], known: Iterable[str], path: str) -> None:
+    """Raises a KeyError that names the first key of `options` that is not known, and the nearest that is."""
+    known = list(known)
+    for key in options:
+        if key not in known:
+            raise KeyError(f"{path}.{key}: there is no such option{suggestion(key, known)}")
+
+
+def look_up(registry: Registry, options: Mapping[str, Any], path: str) -> Any:
+    """What options['type'] names in the registry.
+
+    Raises:
+        KeyError: If the type is missing or unknown; names the option path.
+    """
+    if not isinstance(options, Mapping) or 'type' not in options:
+        raise KeyError(f'{path}.type: missing; it names an entry of the {registry._name} registry')
+    if options['type'] not in registry:
+        near = suggestion(options['type'], registry.keys())
+        raise KeyError(f"{path}.type: no '{options['type']}' in the {registry._name} registry{near}")
+    return dict(iter(registry))[options['type']]
+
+
+def check_arguments(callee: Any, options: Mapping[str, Any], path: str) -> None:
+    """Checks that `options` (less 'type') are arguments of a registered class or function.
+
+    Raises:
+        KeyError: If an option is unknown or a needed one is missing; names the option path.
+    """
+    parameters = inspect.signature(callee).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    given = {key: value for key, value in options.items() if key != 'type'}
+    check_keys(given, parameters, path)
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL and name not in given:
+            raise KeyError(f'{path}.{name}: missing; {callee.__name__} needs it')
+
+
+def build(registry: Registry, options: Mapping[str, Any], path: str) -> Any:
+    """Builds what options['type'] names with the other options as its arguments; `options` stay as they are.
+
+    Args:
+        registry: One of BasicSR's registries.
+        options: A mapping with 'type' and the arguments.
+        path: Where the options stand in the option file, for errors.
+
+    Raises:
+        KeyError: If the type or an option is unknown, or one is missing.
+        ValueError: If the built thing refuses an option; the message begins with the path.
+    """
+    callee = look_up(registry, options, path)
+    check_arguments(callee, options, path)
+    try:
+        return callee(**{key: value for key, value in options.items() if key != 'type'})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'{path}: {error}') from error

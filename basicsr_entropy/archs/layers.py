@@ -1,0 +1,57 @@
+"""Layers that both conditional networks share."""
+
+import math
+
+import torch
+from torch import nn
+
+
+class SinusoidalTimeEmbedding(nn.Module):
+    """Sines and cosines of the time at geometrically spaced frequencies (Vaswani et al., 2017, section 3.5).
+
+    Args:
+        dim: Size of the embedding; even, at least 4.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        if dim < 4 or dim % 2:
+            raise ValueError(f'the time embedding needs an even size of at least 4, got {dim}')
+        half = dim // 2
+        frequencies = torch.exp(torch.arange(half) * (-math.log(10000) / (half - 1)))
+        self.register_buffer('frequencies', frequencies, persistent=False)
+
+    def forward(self, t: torch.Tensor) -> torch.Tensor:
+        """Embeds times t of shape (N,) as (N, dim)."""
+        angles = t[:, None] * self.frequencies
+        return torch.cat((angles.sin(), angles.cos()), dim=-1)
+
+
+class ChannelLayerNorm(nn.Module):
+    """Layer normalisation over the channels of each pixel, with a gain and no bias.
+
+    Args:
+        channels: Number of channels C of the (N, C, H, W) input.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.g = nn.Parameter(torch.ones(1, channels, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # 1e-5 is lost beside a half-precision variance
+        eps = 1e-5 if x.dtype in (torch.float32, torch.float64) else 1e-3
+        variance, mean = torch.var_mean(x, dim=1, unbiased=False, keepdim=True)
+        return (x - mean) * (variance + eps).rsqrt() * self.g
+
+
+def as_batch_of_times(t: torch.Tensor | float, like: torch.Tensor) -> torch.Tensor:
+    """Brings a scalar, (1,), (N,) or (N, 1, 1, 1) time to shape (N,) on the device and in the dtype of `like`.
+
+    Raises:
+        ValueError: If t has neither one element nor one an image.
+    """
+    t = torch.as_tensor(t, dtype=like.dtype, device=like.device).flatten()
+    if t.numel() not in (1, like.shape[0]):
+        raise ValueError(f'got {t.numel()} times for a batch of {like.shape[0]} images')
+    return t.expand(like.shape[0])

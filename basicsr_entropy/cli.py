@@ -1,0 +1,94 @@
+"""The command `basicsr-entropy`."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+USAGE = """usage: basicsr-entropy COMMAND ...
+
+commands:
+  train -opt FILE [--auto_resume] [--launcher pytorch] [--force_yml KEY:KEY=VALUE ...]
+                     train from a BasicSR option file
+  test -opt FILE     test from a BasicSR option file; takes the same arguments
+  prepare --root DIR --out DIR
+                     pack a published set into LMDB stores
+
+every command takes --help, and --traceback to show where an error came from
+"""
+
+
+def main(command: Sequence[str] = ()) -> None:
+    """Runs the command line of this process and exits; 0 is success, 1 an error, 2 a wrong command line.
+
+    Args:
+        command: Words to put before the command line's own, e.g. ['train'].
+    """
+    arguments = [*command, *sys.argv[1:]]
+    traceback = '--traceback' in arguments
+    arguments = [argument for argument in arguments if argument != '--traceback']
+    try:
+        sys.exit(_dispatch(arguments))
+    except KeyboardInterrupt:
+        print('basicsr-entropy: interrupted', file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if traceback:
+            raise
+        _report(error)
+        sys.exit(1)
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    if not arguments or arguments[0] in ('-h', '--help', 'help'):
+        print(USAGE, end='')
+        return 0 if arguments else 2
+    name, *rest = arguments
+    if name in ('train', 'test'):
+        from basicsr_entropy import pipeline
+
+        pipeline.run(rest, is_train=name == 'train')
+        return 0
+    if name == 'prepare':
+        return _prepare(rest)
+    print(f"basicsr-entropy: no command '{name}'\n\n{USAGE}", end='', file=sys.stderr)
+    return 2
+
+
+def _prepare(arguments: Sequence[str]) -> int:
+    from basicsr_entropy.data.layouts import LAYOUTS, SPLITS
+    from basicsr_entropy.data.prepare import prepare_stores
+
+    parser = argparse.ArgumentParser(
+        prog='basicsr-entropy prepare',
+        description='Writes OUT/<split>_lq.lmdb and OUT/<split>_gt.lmdb, which train as dataroot: OUT.',
+    )
+    parser.add_argument('--root', required=True, help='folder of the published set')
+    parser.add_argument('--out', required=True, help='folder for the stores')
+    parser.add_argument('--layout', default='auto', choices=['auto', *LAYOUTS], help='how the set is laid out')
+    parser.add_argument('--split', nargs='+', choices=SPLITS, help='splits to write; all that are there by default')
+    options = parser.parse_args(arguments)
+    counts = prepare_stores(options.root, options.out, options.layout, options.split)
+    for split, count in counts.items():
+        print(f'{split}: {count} pairs in {options.out}/{split}_lq.lmdb and {split}_gt.lmdb')
+    return 0
+
+
+def _report(error: Exception) -> None:
+    """One line for the terminal; the whole traceback into the log file of a run that has one."""
+    message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    lines = [line for line in message.splitlines() if line.strip()] or [type(error).__name__]
+    # a data loader's worker wraps its error into a traceback whose last line is the message
+    line = lines[-1].partition(': ')[2] if 'Original Traceback' in message else lines[0]
+    if not isinstance(error, (KeyError, ValueError, OSError, ImportError)):
+        line = f'{type(error).__name__}: {line}'
+    logs = [handler for handler in logging.getLogger('basicsr').handlers if isinstance(handler, logging.FileHandler)]
+    for handler in logs:
+        record = logging.LogRecord('basicsr', logging.ERROR, __file__, 0, line, None, (type(error), error, error.__traceback__))
+        handler.handle(record)
+    where = f'traceback in {logs[0].baseFilename}' if logs else '--traceback shows where'
+    print(f'basicsr-entropy: error: {line} ({where})', file=sys.stderr)
+
+
+if __name__ == '__main__':
+    main()

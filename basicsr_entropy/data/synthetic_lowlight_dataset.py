@@ -1,0 +1,83 @@
+"""Pairs made from normal-light photographs alone, for people who have no others."""
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.data.transforms import augment, paired_random_crop
+from torch.utils.data import Dataset
+
+from basicsr_entropy._registry import check_arguments, check_keys
+from basicsr_entropy.data.degradation import LowLightDegradation
+from basicsr_entropy.data.images import decode_float, read_file
+from basicsr_entropy.data.layouts import images_in
+from basicsr_entropy.data.lmdb_store import StoreReader, store_keys
+from basicsr_entropy.data.lowlight_paired_dataset import check_crop, to_tensors
+from basicsr_entropy.data.options import IMAGE_KEYS, LOADER_KEYS, crop_size, option_path
+
+
+class SyntheticLowLightDataset(Dataset):
+    """Normal-light photographs, and dark versions of them that `LowLightDegradation` makes on the fly.
+
+    Training draws a new degradation for each item. Validation and testing give an image the same one every time.
+
+    Options:
+        dataroot_gt: Folder of photographs, or an LMDB store of them.
+        degradation: Options of `LowLightDegradation`.
+        seed: Of validation and testing; 0 by default.
+        gt_size, use_hflip, use_rot, mean, std, color: As in LowLightPairedDataset.
+
+    Items are those of LowLightPairedDataset.
+
+    Raises:
+        KeyError: If an option is unknown or missing.
+        FileNotFoundError: If the folder or store is missing or empty.
+        ValueError: If an option is out of its range; reading an item raises it for an image that cannot be read or is
+            smaller than the crop.
+    """
+
+    KEYS = ('dataroot_gt', 'degradation', 'seed', 'io_backend')
+
+    def __init__(self, opt: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.opt = opt
+        self.where = option_path(opt)
+        check_keys(opt, (*self.KEYS, *IMAGE_KEYS, *LOADER_KEYS), self.where)
+        self.crop_size, self.seed = crop_size(opt), opt.get('seed', 0)
+        options = opt.get('degradation') or {}
+        check_arguments(LowLightDegradation, options, f'{self.where}.degradation')
+        try:
+            self.degradation = LowLightDegradation(**options)
+        except ValueError as error:
+            raise ValueError(f'{self.where}.degradation: {error}') from error
+        if not opt.get('dataroot_gt'):
+            raise KeyError(f'{self.where}.dataroot_gt: missing; it is a folder of normal-light photographs')
+        root = Path(opt['dataroot_gt']).expanduser()
+        if root.suffix == '.lmdb':
+            self.paths, self._read = sorted(store_keys(root)), StoreReader(root).get
+        else:
+            if not root.is_dir():
+                raise FileNotFoundError(f'{self.where}.dataroot_gt: no folder {root}')
+            self.paths, self._read = [str(path) for path in images_in(root)], read_file
+        if not self.paths:
+            raise FileNotFoundError(f'{self.where}.dataroot_gt: no image in {root}')
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor | str]:
+        path = self.paths[index]
+        gt = decode_float(self._read(path), path)
+        if self.crop_size is not None:
+            check_crop(gt, self.crop_size, path, self.where)
+            gt, _ = paired_random_crop(gt, gt, self.crop_size, 1)
+            gt = augment(gt.copy(), self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
+            # `random` is what BasicSR seeds in every worker
+            rng = np.random.default_rng(random.getrandbits(64))
+        else:
+            rng = np.random.default_rng([self.seed, index])
+        lq, gt = to_tensors([self.degradation(gt, rng), gt], self.opt)
+        return {'lq': lq, 'gt': gt, 'lq_path': path, 'gt_path': path}

@@ -1,0 +1,208 @@
+"""Local spatial divergence in plain torch: exact, on any device and in any float type, in little memory.
+
+The joint density of a pixel and its neighbour has L * L bins at every pixel. It is never held whole: planes are cut
+into strips of rows, and a strip's bins are visited in blocks. A pixel's row of bins is an outer product, windows are
+sums of shifted copies, and the gradient is worked out by hand; the backward pass visits the blocks once more.
+
+Strips are stored flat, with `radius` zero pixels after each row and `radius` zero rows above and below, so that a shift
+by any neighbour is a shift along one contiguous axis. Values in the padding are never read into a result.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from basicsr_entropy.entropy.divergences import Divergence
+from basicsr_entropy.entropy.kernels import Kernel, level_densities, level_density_slopes
+
+STRIP_PIXELS = 8192  # pixels of a strip, over all its planes
+BLOCK_ELEMENTS = 2**18  # values of a block of bins: a megabyte of float32, small enough for the cache
+
+
+@dataclass(frozen=True)
+class LocalDensity:
+    """How densities are made.
+
+    Attributes:
+        kernel: Kernel over the levels.
+        levels: Number of levels L.
+        windows: Side lengths of the square windows, odd, ascending.
+        unit_mass: Normalise each pixel's densities over the levels.
+        published_scale: Divide products of densities by 0.5 h instead of h^2.
+    """
+
+    kernel: Kernel
+    levels: int
+    windows: tuple[int, ...]
+    unit_mass: bool = False
+    published_scale: bool = False
+
+    @property
+    def radius(self) -> int:
+        return self.windows[-1] // 2
+
+    def scale(self, bandwidth: torch.Tensor) -> torch.Tensor:
+        """Factor of the product a_i b_j. Densities of unit mass need none."""
+        if self.unit_mass:
+            return torch.ones_like(bandwidth)
+        return 1 / (0.5 * bandwidth) if self.published_scale else 1 / bandwidth**2
+
+
+class LocalDivergence(torch.autograd.Function):
+    """Divergence map of two images given as values and neighbour values in levels.
+
+    Inputs: pred_value, pred_neighbor, target_value, target_neighbor of shape (P, H, W), planes first; bandwidth (P, 1).
+    Output: (P, H, W), the mean over windows. Gradients reach the two pred inputs only.
+    """
+
+    @staticmethod
+    def forward(ctx, pred_value, pred_neighbor, target_value, target_neighbor, bandwidth, density, divergence):
+        images = (pred_value, pred_neighbor, target_value, target_neighbor)
+        totals = pred_value.new_empty(len(density.windows), *pred_value.shape)
+        for strip in _strips(images, bandwidth, density):
+            strip.sum_terms(divergence, totals)
+        ctx.save_for_backward(*images, bandwidth, totals)
+        ctx.density, ctx.divergence = density, divergence
+        return divergence.finish(totals).mean(dim=0)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_output):
+        *images, bandwidth, totals = ctx.saved_tensors
+        areas = torch.tensor([side**2 for side in ctx.density.windows], dtype=totals.dtype, device=totals.device)
+        grad_totals = ctx.divergence.finish_slope(totals) * grad_output / (len(areas) * areas.view(-1, 1, 1, 1))
+        grad_value, grad_neighbor = torch.zeros_like(images[0]), torch.zeros_like(images[1])
+        for strip in _strips(images, bandwidth, ctx.density):
+            strip.add_gradients(ctx.divergence, grad_totals, grad_value, grad_neighbor)
+        return grad_value, grad_neighbor, None, None, None, None, None
+
+
+def _strips(images: tuple[torch.Tensor, ...], bandwidth: torch.Tensor, density: LocalDensity) -> Iterator['_Strip']:
+    planes, height, width = images[0].shape
+    stride = width + density.radius
+    rows = min(height, max(4 * density.radius + 1, STRIP_PIXELS // stride))
+    planes_a_strip = max(1, STRIP_PIXELS // (stride * (rows + 2 * density.radius)))
+    for first_plane in range(0, planes, planes_a_strip):
+        for first_row in range(0, height, rows):
+            yield _Strip(
+                images,
+                bandwidth,
+                density,
+                slice(first_plane, min(first_plane + planes_a_strip, planes)),
+                slice(first_row, min(first_row + rows, height)),
+            )
+
+
+class _Strip:
+    """Some rows of some planes, with the rows around them that their windows reach."""
+
+    def __init__(self, images, bandwidth, density: LocalDensity, planes: slice, rows: slice) -> None:
+        height, self.width = images[0].shape[1:]
+        self.density, self.planes, self.rows = density, planes, rows
+        radius = density.radius
+        self.stride = self.width + radius
+        # rows to read, and how many of the rows around the strip lie beyond the image
+        self.reach = slice(max(rows.start - radius, 0), min(rows.stop + radius, height))
+        self.above, self.below = self.reach.start - (rows.start - radius), rows.stop + radius - self.reach.stop
+        self.bandwidth = bandwidth[planes]
+        self.values = [self._flat(image[planes, self.reach]) for image in images]
+        self.inside = self._flat(torch.ones_like(images[0][planes, self.reach]))[:, None]
+        self.inside *= density.scale(self.bandwidth)[:, None]
+
+    def _flat(self, rows: torch.Tensor) -> torch.Tensor:
+        """(P, rows read, W) -> (P, M), zeros in the padding."""
+        return F.pad(rows, (0, self.density.radius, self.above, self.below)).flatten(1)
+
+    def _unflat(self, flat: torch.Tensor) -> torch.Tensor:
+        """(..., M) -> (..., all rows of the strip, W)."""
+        return flat.unflatten(-1, (-1, self.stride))[..., : self.width]
+
+    def _levels(self, values: torch.Tensor, slopes: bool):
+        make = level_density_slopes if slopes else level_densities
+        return make(values, self.bandwidth, self.density.kernel, self.density.levels, self.density.unit_mass)
+
+    def _blocks(self) -> Iterator[tuple[slice, slice]]:
+        """Blocks of value levels and neighbour levels that cover all bins."""
+        levels, pixels = self.density.levels, self.values[0].numel()
+        neighbor_step = max(1, min(levels, BLOCK_ELEMENTS // pixels))
+        value_step = max(1, min(levels, BLOCK_ELEMENTS // (pixels * neighbor_step)))
+        for i in range(0, levels, value_step):
+            for j in range(0, levels, neighbor_step):
+                yield slice(i, i + value_step), slice(j, j + neighbor_step)
+
+    def sum_terms(self, divergence: Divergence, totals: torch.Tensor) -> None:
+        """Writes the sum of the terms over all bins into totals (windows, P, H, W), for the strip's own rows."""
+        q_value, q_neighbor, p_value, p_neighbor = (self._levels(values, slopes=False) for values in self.values)
+        q_value, p_value = q_value * self.inside, p_value * self.inside
+        sums = [0.0] * len(self.density.windows)
+        for i, j in self._blocks():
+            p, q = _outer(p_value[:, i], p_neighbor[:, j]), _outer(q_value[:, i], q_neighbor[:, j])
+            for k, (side, p_sum, q_sum) in enumerate(self._window_sums(p, q)):
+                sums[k] += divergence.term(p_sum, q_sum, side**2).sum(dim=(1, 2)) / side**2
+        radius = self.density.radius
+        for k, total in enumerate(sums):
+            rows = self._unflat(total)
+            totals[k, self.planes, self.rows] = rows[:, radius : rows.shape[1] - radius]
+
+    def add_gradients(self, divergence: Divergence, grad_totals, grad_value, grad_neighbor) -> None:
+        """Adds what the strip's own rows of grad_totals (windows, P, H, W) send to the values their windows reach."""
+        radius = self.density.radius
+        grads = F.pad(grad_totals[:, self.planes, self.rows], (0, radius, radius, radius)).flatten(2)
+        (q_value, q_value_slope), (q_neighbor, q_neighbor_slope) = (
+            self._levels(values, slopes=True) for values in self.values[:2]
+        )
+        p_value, p_neighbor = (self._levels(values, slopes=False) for values in self.values[2:])
+        q_value, q_value_slope, p_value = (each * self.inside for each in (q_value, q_value_slope, p_value))
+        to_value, to_neighbor = torch.zeros_like(self.values[0]), torch.zeros_like(self.values[1])
+        for i, j in self._blocks():
+            p, q = _outer(p_value[:, i], p_neighbor[:, j]), _outer(q_value[:, i], q_neighbor[:, j])
+            slopes = []
+            for k, (side, p_sum, q_sum) in enumerate(self._window_sums(p, q)):
+                slopes.append(divergence.slope(p_sum, q_sum, side**2).mul_(grads[k][:, None, None]))
+            slope = self._spread(slopes)
+            to_value += (slope * q_neighbor[:, None, j]).sum(dim=2).mul_(q_value_slope[:, i]).sum(dim=1)
+            to_neighbor += slope.mul_(q_value[:, i, None]).sum(dim=1).mul_(q_neighbor_slope[:, j]).sum(dim=1)
+        for grad, sent in ((grad_value, to_value), (grad_neighbor, to_neighbor)):
+            rows = self._unflat(sent)
+            grad[self.planes, self.reach] += rows[:, self.above : rows.shape[1] - self.below]
+
+    def _window_sums(self, p: torch.Tensor, q: torch.Tensor) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+        """(side, p summed over the window, q likewise) for each window, smallest first."""
+        p_rows, q_rows, radius = p.clone(), q.clone(), 0
+        for side in self.density.windows:
+            while radius < side // 2:
+                radius += 1
+                for rows, source in ((p_rows, p), (q_rows, q)):
+                    _add_shifted(rows, source, radius)
+            yield side, self._sum_of_rows(p_rows, radius), self._sum_of_rows(q_rows, radius)
+
+    def _sum_of_rows(self, rows: torch.Tensor, radius: int) -> torch.Tensor:
+        if radius == 0:
+            return rows
+        total = rows.clone()
+        for distance in range(1, radius + 1):
+            _add_shifted(total, rows, distance * self.stride)
+        return total
+
+    def _spread(self, slopes: list[torch.Tensor]) -> torch.Tensor:
+        """Sum over windows of the window sums of their slopes: the transpose of `_window_sums`, which is itself."""
+        spread, rows, radius = None, None, self.density.radius
+        for side, slope in zip(reversed(self.density.windows), reversed(slopes)):
+            total = self._sum_of_rows(slope, side // 2)
+            spread = total.clone() if spread is None else spread.add_(total)
+            for distance in range(1, side // 2 + 1):
+                _add_shifted(spread, total, distance)
+        return spread
+
+
+def _outer(value: torch.Tensor, neighbor: torch.Tensor) -> torch.Tensor:
+    """(P, I, M), (P, J, M) -> (P, I, J, M)."""
+    return value[:, :, None] * neighbor[:, None]
+
+
+def _add_shifted(total: torch.Tensor, source: torch.Tensor, shift: int) -> None:
+    """total[m] += source[m - shift] + source[m + shift], zeros beyond the ends."""
+    total[..., shift:] += source[..., :-shift]
+    total[..., :-shift] += source[..., shift:]

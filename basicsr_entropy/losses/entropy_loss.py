@@ -1,0 +1,107 @@
+"""The spatial-entropy loss as BasicSR builds it."""
+
+from collections.abc import Sequence
+
+import torch
+from basicsr.losses.loss_util import weight_reduce_loss
+from torch import nn
+
+from basicsr_entropy.entropy import RANDOM_NEIGHBORS, check_options, neighbor_weights, spatial_divergence
+from basicsr_entropy.losses.reduction import check_reduction
+
+
+class SpatialEntropyLoss(nn.Module):
+    """Divergence between the local joint densities of pixel and neighbour intensity of two images.
+
+    Lian, Lian and Luo, *Equipping Diffusion Models with Differentiable Spatial Entropy for Low-Light Image
+    Enhancement*, CVPRW 2024. A drop-in for BasicSR's pixel losses.
+
+    Args:
+        loss_weight: Factor of the loss.
+        reduction: 'none', 'mean' or 'sum', over pixels, channels and batch; windows and levels are always averaged.
+        divergence: 'hellinger', 'relative', 'cross' or 'jensen_shannon'.
+        levels: Number of intensity levels, or a list of such numbers whose divergences are averaged. Few levels reach
+            far, many see fine differences: [8, 16, 32] does both.
+        kernel: 'logistic', 'sech' or 'gaussian'.
+        bandwidth: Of the kernel in levels, or 'silverman'.
+        windows: Odd side lengths of the local windows, or 'global' for one histogram an image.
+        neighbor: Weights of the neighbours: 'random' (positive), 'normal' (as published), 'uniform', 'gaussian', or a
+            3x3 nested list.
+        neighbor_norm: 'channel' divides the weights by their sum; 'published' follows the published conventions.
+        resample: Random weights are drawn at each 'step', or 'once' for the life of the loss.
+        value_range: Values of the first and last level.
+        gray: Compare luma instead of channels.
+        unit_mass: Normalise each pixel's densities over the levels.
+        clamp_grad: 'zero' or 'straight_through': gradient of values beyond value_range.
+        backend: 'auto' or 'eager'.
+
+    Raises:
+        ValueError: If an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        reduction: str = 'mean',
+        divergence: str = 'hellinger',
+        levels: int | Sequence[int] = 32,
+        kernel: str = 'logistic',
+        bandwidth: float | str = 0.5,
+        windows: Sequence[int] | str = (1, 3, 5),
+        neighbor: str | Sequence[Sequence[float]] = 'random',
+        neighbor_norm: str = 'channel',
+        resample: str = 'step',
+        value_range: Sequence[float] = (0.0, 1.0),
+        gray: bool = False,
+        unit_mass: bool = False,
+        clamp_grad: str = 'zero',
+        backend: str = 'auto',
+    ) -> None:
+        super().__init__()
+        check_reduction(reduction)
+        if resample not in ('step', 'once'):
+            raise ValueError(f"resample must be 'step' or 'once', got {resample!r}")
+        resolutions = (levels,) if isinstance(levels, int) else tuple(levels)
+        if not resolutions:
+            raise ValueError('levels must not be an empty list')
+        self.options = {
+            'divergence': divergence,
+            'kernel': kernel,
+            'bandwidth': bandwidth,
+            'windows': windows,
+            'neighbor_norm': neighbor_norm,
+            'value_range': tuple(value_range),
+            'clamp_grad': clamp_grad,
+            'backend': backend,
+        }
+        for resolution in resolutions:
+            check_options(levels=resolution, **self.options)
+        self.options |= {'gray': gray, 'unit_mass': unit_mass}
+        self.loss_weight, self.reduction = loss_weight, reduction
+        self.levels, self.neighbor = resolutions, neighbor
+        self.redraw = isinstance(neighbor, str) and neighbor in RANDOM_NEIGHBORS and resample == 'step'
+        # not persistent: a loss adds nothing to a checkpoint
+        self.register_buffer('weights', neighbor_weights(neighbor), persistent=False)
+
+    def forward(
+        self, pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None, **kwargs
+    ) -> torch.Tensor:
+        """Compares two batches of images.
+
+        Args:
+            pred: Shape (N, C, H, W), any float type; computed in float32 or better.
+            target: Same shape; no gradient reaches it.
+            weight: Element-wise weights of shape (N, C or 1, H, W).
+
+        Returns:
+            Scalar, or for reduction 'none' a map (N, C, H, W); of C = 1 if gray, of H = W = 1 for global windows.
+
+        Raises:
+            TypeError: If an image is not a floating-point tensor.
+            ValueError: If shapes differ, an image is not finite, or target requires a gradient.
+        """
+        weights = neighbor_weights(self.neighbor, device=pred.device) if self.redraw else self.weights
+        divergence = sum(
+            spatial_divergence(pred, target, weights, levels=levels, **self.options) for levels in self.levels
+        )
+        return self.loss_weight * weight_reduce_loss(divergence / len(self.levels), weight, self.reduction)

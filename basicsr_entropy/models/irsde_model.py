@@ -1,0 +1,271 @@
+"""Training and sampling of a mean-reverting diffusion model in BasicSR's model interface."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from os import path as osp
+from typing import Any
+
+import mmengine.dist
+import torch
+from basicsr.archs import build_network
+from basicsr.metrics import calculate_metric
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils.dist_util import get_dist_info, master_only
+from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
+from mmengine.analysis import get_model_complexity_info
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from basicsr_entropy._registry import build, check_arguments, check_keys, look_up, suggestion
+from basicsr_entropy.diffusion import SAMPLERS, MeanRevertingSDE, sample, spaced_times
+from basicsr_entropy.losses import check_comparing, compare
+from basicsr_entropy.models.checkpoint import load_weights, read_weights
+
+COMPARED = ('state', 'x0', 'noise')
+OPTIMIZERS = ('Adam', 'AdamW', 'Adamax', 'NAdam', 'RAdam', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
+COMPLEXITY_SIZE = 128  # pixels to a side of the image that FLOPs are counted on
+
+
+class IRSDEModel(SRModel):
+    """Mean-reverting diffusion model (IR-SDE, Luo et al., ICML 2023; Refusion, CVPRW 2023), with any losses.
+
+    A training step draws a time and a state of the process for each image, has the network predict, and compares what
+    the prediction implies with the truth, under every loss of the option file. Validation samples.
+
+    Options beside SRModel's:
+        sde: schedule, timesteps, max_sigma, eps, prediction; see `MeanRevertingSDE`.
+        train.<name>_opt: A registered loss, logged as l_<name>, and what it compares: `compare: state` (reverse step
+            of the prediction with the optimum reverse state; default), `x0` or `noise`.
+        train.grad_clip_norm: Largest norm of the gradient; no clipping by default.
+        val.sampler: type, steps, seed and progress; see `sample`. The same seed serves each image, so that results do
+            not depend on the order or the number of devices.
+    """
+
+    def __init__(self, opt: Mapping[str, Any]) -> None:
+        sde = opt.get('sde') or {}
+        check_arguments(MeanRevertingSDE, sde, 'sde')
+        try:
+            self.process = MeanRevertingSDE(**sde)
+        except ValueError as error:
+            raise ValueError(f'sde: {error}') from error
+        self.sampler = self._sampler_options((opt.get('val') or {}).get('sampler') or {})
+        check_arguments(look_up(ARCH_REGISTRY, opt['network_g'], 'network_g'), opt['network_g'], 'network_g')
+        super().__init__(opt)
+        self.process.to(self.device)
+        self._log_complexity()
+
+    def _sampler_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        check_keys(options, ('type', 'steps', 'seed', 'progress'), 'val.sampler')
+        kind, steps = options.get('type', 'posterior'), options.get('steps') or self.process.timesteps
+        if kind not in SAMPLERS:
+            raise ValueError(f"val.sampler.type: no sampler '{kind}'{suggestion(kind, SAMPLERS)}")
+        try:
+            spaced_times(self.process.timesteps, steps)
+        except ValueError as error:
+            raise ValueError(f'val.sampler.steps: {error}') from error
+        return {'type': kind, 'steps': steps, 'seed': options.get('seed', 0), 'progress': options.get('progress', False)}
+
+    def print_network(self, net: nn.Module) -> None:
+        """Logs the number of parameters; the layers of a network this deep fill pages."""
+        net = self.get_bare_model(net)
+        parameters = sum(parameter.numel() for parameter in net.parameters())
+        get_root_logger().info(f'Network: {type(net).__name__}, with parameters: {parameters:,d}')
+
+    @master_only
+    def _log_complexity(self) -> None:
+        """Logs the parameters of the network and the FLOPs of one evaluation."""
+        net = self.get_bare_model(self.net_g)
+        channels = self.opt['network_g'].get('img_channel', self.opt['network_g'].get('in_nc', 3))
+        image = torch.zeros(1, channels, COMPLEXITY_SIZE, COMPLEXITY_SIZE, device=self.device)
+        counts = get_model_complexity_info(
+            net, inputs=(image, image, torch.ones(1, device=self.device)), show_table=False, show_arch=False
+        )
+        get_root_logger().info(
+            f'One evaluation at {COMPLEXITY_SIZE}x{COMPLEXITY_SIZE}: '
+            f"{counts['params_str']} parameters, {counts['flops_str']} FLOPs"
+        )
+
+    # Training
+
+    def init_training_settings(self) -> None:
+        self.net_g.train()
+        train_opt = self.opt['train']
+        self.ema_decay = train_opt.get('ema_decay', 0)
+        if self.ema_decay > 0:
+            get_root_logger().info(f'Use Exponential Moving Average with decay: {self.ema_decay}')
+            self.net_g_ema = build_network(self.opt['network_g']).to(self.device)
+            path = self.opt['path'].get('pretrain_network_g')
+            if path is not None:
+                self.load_network(self.net_g_ema, path, self.opt['path'].get('strict_load_g', True), 'params_ema')
+            else:
+                self.model_ema(0)
+            self.net_g_ema.eval()
+        self.grad_clip_norm = train_opt.get('grad_clip_norm')
+        if self.grad_clip_norm is not None and not self.grad_clip_norm > 0:
+            raise ValueError(f'train.grad_clip_norm: must be positive, got {self.grad_clip_norm}')
+        self._build_losses(train_opt)
+        self.setup_optimizers()
+        self.setup_schedulers()
+
+    def _build_losses(self, train_opt: Mapping[str, Any]) -> None:
+        """Every train.<name>_opt is a loss: its module by name, and what it compares."""
+        self.losses, self.compared = nn.ModuleDict(), {}
+        for key, options in train_opt.items():
+            if not key.endswith('_opt') or options is None:
+                continue
+            name, path = key.removesuffix('_opt'), f'train.{key}'
+            options = dict(options)
+            compared = options.pop('compare', 'state')
+            if compared not in COMPARED:
+                raise ValueError(f"{path}.compare: must be one of {', '.join(COMPARED)}, got {compared!r}")
+            self.losses[name] = build(LOSS_REGISTRY, options, path)
+            self.compared[name] = compared
+            check_comparing(self.losses[name], path)
+            get_root_logger().info(f"Loss l_{name}: {options['type']} on {compared}")
+        if not self.losses:
+            raise ValueError('train: no loss; add one as train.<name>_opt, e.g. entropy_opt: {type: SpatialEntropyLoss}')
+        self.losses.to(self.device)
+
+    def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
+        """An optimiser by its torch name, or Lion from the package lion-pytorch."""
+        if optim_type == 'Lion':
+            try:
+                from lion_pytorch import Lion
+            except ImportError as error:
+                raise ImportError(
+                    'train.optim_g.type: Lion needs the package lion-pytorch: pip install "basicsr-entropy[lion]"'
+                ) from error
+            optimizer = Lion
+        elif optim_type in OPTIMIZERS:
+            optimizer = getattr(torch.optim, optim_type)
+        else:
+            near = suggestion(optim_type, (*OPTIMIZERS, 'Lion'))
+            raise ValueError(f"train.optim_g.type: no optimiser '{optim_type}'{near}")
+        check_arguments(optimizer, {'params': params, 'lr': lr, **kwargs}, 'train.optim_g')
+        return optimizer(params, lr=lr, **kwargs)
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        x0, mu = self.gt, self.lq
+        # one draw an image; the generators are torch's own, seeded by manual_seed
+        t = torch.randint(1, self.process.timesteps + 1, (x0.shape[0],), device=self.device)
+        noise = torch.randn_like(x0)
+        x_t = self.process.state(x0, mu, t, noise)
+
+        self.optimizer_g.zero_grad()
+        prediction = self.net_g(x_t, mu, t)
+        pairs = self._compared_pairs(x0, mu, t, noise, x_t, prediction)
+        logged = OrderedDict()
+        for name, loss in self.losses.items():
+            terms = compare(loss, *pairs[self.compared[name]])
+            logged[f'l_{name}'] = terms[0]
+            if len(terms) > 1:
+                logged[f'l_{name}_style'] = terms[1]
+        sum(logged.values()).backward()
+        if self.grad_clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.net_g.parameters(), self.grad_clip_norm)
+        self.optimizer_g.step()
+
+        self.log_dict = self.reduce_loss_dict(logged)
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+
+    def _compared_pairs(self, x0, mu, t, noise, x_t, prediction) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """(prediction, truth) of everything a loss compares."""
+        process, wanted, pairs = self.process, set(self.compared.values()), {}
+        if 'state' in wanted:
+            predicted_noise = process.predicted_noise(x_t, mu, t, prediction)
+            pairs['state'] = process.reverse_sde_mean(x_t, mu, t, predicted_noise), process.posterior_mean(x_t, x0, mu, t)
+        if 'x0' in wanted:
+            pairs['x0'] = process.predicted_x0(x_t, mu, t, prediction), x0
+        if 'noise' in wanted:
+            pairs['noise'] = process.predicted_noise(x_t, mu, t, prediction), noise
+        return pairs
+
+    # Sampling
+
+    def test(self) -> None:
+        """Samples `output` from `lq`, with the averaged weights where there are any."""
+        net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
+        training = net.training
+        net.eval()
+        generator = torch.Generator(self.device).manual_seed(self.sampler['seed'])
+        self.output = sample(
+            self.process,
+            net,
+            self.lq,
+            sampler=self.sampler['type'],
+            steps=self.sampler['steps'],
+            generator=generator,
+            progress=self.sampler['progress'],
+        )
+        net.train(training)
+
+    def validation(self, dataloader, current_iter, tb_logger, save_img: bool = False) -> None:
+        """Samples, saves and measures each image; every process takes its share of them.
+
+        Args:
+            dataloader: Loader of the dataset; the dataset itself is what is read.
+            current_iter: Iteration, or the name of the test.
+            tb_logger: TensorBoard writer or None.
+            save_img: Whether to write the outputs under path.visualization.
+        """
+        dataset, val_opt = dataloader.dataset, self.opt['val']
+        rank, world_size = get_dist_info()
+        own = Subset(dataset, range(rank, len(dataset), world_size))
+        measured = []
+        quiet = rank != 0 or not val_opt.get('pbar')
+        for data in tqdm(DataLoader(own), desc=f"Test {dataset.opt['name']}", unit='image', disable=quiet):
+            self.feed_data(data)
+            self.test()
+            visuals = self.get_current_visuals()
+            images = {'img': tensor2img([visuals['result']])}
+            if 'gt' in visuals:
+                images['img2'] = tensor2img([visuals['gt']])
+                del self.gt
+            del self.lq, self.output
+            if save_img:
+                name = osp.splitext(osp.basename(data['lq_path'][0]))[0]
+                imwrite(images['img'], self._output_path(dataset.opt['name'], name, current_iter))
+            measured.append(self._measure(images, dataset.opt['name']))
+
+        measured = mmengine.dist.collect_results(measured, len(dataset), device='gpu')
+        if rank == 0 and val_opt.get('metrics'):
+            self._record(measured, dataset.opt['name'], current_iter, tb_logger)
+
+    def _output_path(self, dataset_name: str, image_name: str, current_iter: int | str) -> str:
+        """Where SRModel writes the output of an image."""
+        folder = self.opt['path']['visualization']
+        if self.opt['is_train']:
+            return osp.join(folder, image_name, f'{image_name}_{current_iter}.png')
+        return osp.join(folder, dataset_name, f"{image_name}_{self.opt['val'].get('suffix') or self.opt['name']}.png")
+
+    def _measure(self, images: Mapping[str, Any], dataset_name: str) -> dict[str, float]:
+        metrics = self.opt['val'].get('metrics') or {}
+        if metrics and 'img2' not in images:
+            raise ValueError(f"val.metrics: dataset '{dataset_name}' has no ground truth to measure against; remove them")
+        return {name: float(calculate_metric(images, options)) for name, options in metrics.items()}
+
+    def _record(self, measured: list[dict[str, float]], dataset_name: str, current_iter, tb_logger) -> None:
+        """Logs the means, and keeps them and the best as SRModel does."""
+        self._initialize_best_metric_results(dataset_name)
+        self.metric_results = {name: sum(one[name] for one in measured) / len(measured) for name in measured[0]}
+        for name, value in self.metric_results.items():
+            self._update_best_metric_result(dataset_name, name, value, current_iter)
+        self._log_validation_metric_values(current_iter, dataset_name, tb_logger)
+
+    # Checkpoints
+
+    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params') -> None:
+        """Loads weights that BasicSR saved, or a bare state dict; see `read_weights`.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it holds no state dict, or one that does not fit while `strict`.
+        """
+        net, logger = self.get_bare_model(net), get_root_logger()
+        troubles = load_weights(net, read_weights(load_path, param_key), load_path, strict)
+        logger.info(f'Loaded {type(net).__name__} from {load_path}')
+        for trouble in troubles:
+            logger.warning(f'{load_path}: {trouble}')

@@ -1,0 +1,144 @@
+"""BasicSR's own pipelines on an option file that has been looked over first.
+
+What BasicSR would only find out deep inside a run, or report as a bare KeyError, is said here in one line that names
+the option.
+"""
+
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from basicsr import test as basicsr_test
+from basicsr import train as basicsr_train
+from basicsr.archs import ARCH_REGISTRY
+from basicsr.utils.registry import DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
+
+from basicsr_entropy._registry import PACKAGE, build, check_arguments, look_up
+from basicsr_entropy.data.layouts import find_splits, shared_images
+
+
+def run(arguments: Sequence[str], is_train: bool) -> None:
+    """Runs BasicSR's train or test pipeline; outputs go under the current directory.
+
+    Args:
+        arguments: What BasicSR's train.py and test.py take: -opt FILE [--launcher pytorch] [--auto_resume] [--debug]
+            [--force_yml KEY:KEY=VALUE ...].
+        is_train: Which of the two.
+
+    Raises:
+        KeyError, ValueError, FileNotFoundError: If the option file or the data are unfit; names the option or file.
+    """
+    pipeline = basicsr_train.train_pipeline if is_train else basicsr_test.test_pipeline
+    module = basicsr_train if is_train else basicsr_test
+    name = f"{PACKAGE}.{'train' if is_train else 'test'}"
+    argv, parse_options = sys.argv, module.parse_options
+
+    def parse_and_check(root_path, is_train=True):
+        option_file = _option_file(arguments)
+        read_option_file(option_file)
+        try:
+            opt, args = parse_options(root_path, is_train)
+            check_options(opt, is_train)
+        except KeyError as error:
+            if len(error.args) == 1 and '.' not in str(error.args[0]):
+                raise KeyError(f'{option_file}: {error.args[0]}: missing') from error  # BasicSR's own look-ups
+            raise
+        return opt, args
+
+    sys.argv, module.parse_options = [name, *arguments], parse_and_check
+    try:
+        pipeline(str(Path.cwd()))
+    finally:
+        sys.argv, module.parse_options = argv, parse_options
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def _option_file(arguments: Sequence[str]) -> str | None:
+    """The file after -opt; None if there is none, which BasicSR's own parser then reports."""
+    for index, argument in enumerate(arguments[:-1]):
+        if argument in ('-opt', '--opt'):
+            return arguments[index + 1]
+    return next((a.partition('=')[2] for a in arguments if a.startswith('-opt=')), None)
+
+
+def read_option_file(path: str | None) -> Mapping[str, Any] | None:
+    """Options as the file has them.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not YAML, or no mapping.
+    """
+    if path is None:
+        return None
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'-opt: no file {path}')
+    try:
+        options = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    except yaml.YAMLError as error:
+        mark = getattr(error, 'problem_mark', None)
+        line = f', line {mark.line + 1}' if mark else ''
+        raise ValueError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
+    if not isinstance(options, Mapping):
+        raise ValueError(f'{path}: an option file is a mapping of options, got {type(options).__name__}')
+    return options
+
+
+def check_options(opt: Mapping[str, Any], is_train: bool) -> None:
+    """Looks over parsed options.
+
+    Raises:
+        KeyError: If a section, a type or an option of a network or loss is missing or unknown.
+        ValueError: If a value is out of its range.
+    """
+    sections = ('name', 'model_type', 'num_gpu', 'datasets', 'network_g', 'path')
+    for key in (*sections, 'train', 'logger') if is_train else (*sections, 'val'):
+        if opt.get(key) is None:
+            raise KeyError(f'{key}: missing from the option file')
+    if opt['num_gpu'] and not torch.cuda.is_available():
+        raise ValueError(f"num_gpu: {opt['num_gpu']} asked for, but torch sees no CUDA device; use auto or 0")
+    look_up(MODEL_REGISTRY, {'type': opt['model_type']}, 'model_type')
+    for key in opt:
+        if key.startswith('network_'):
+            check_arguments(look_up(ARCH_REGISTRY, opt[key], key), opt[key], key)
+    for name, dataset in opt['datasets'].items():
+        look_up(DATASET_REGISTRY, dataset, f'datasets.{name}')
+    for name, metric in ((opt.get('val') or {}).get('metrics') or {}).items():
+        look_up(METRIC_REGISTRY, metric, f'val.metrics.{name}')
+    if is_train:
+        if 'train' not in opt['datasets']:
+            raise KeyError('datasets.train: missing; training needs a dataset')
+        _check_losses(opt)
+    _warn_of_shared_images(opt)
+
+
+def _check_losses(opt: Mapping[str, Any]) -> None:
+    for key, options in opt['train'].items():
+        if not key.endswith('_opt') or options is None:
+            continue
+        path = f'train.{key}'
+        loss = look_up(LOSS_REGISTRY, options, path)
+        given = {name: value for name, value in options.items() if name != 'compare'}
+        check_arguments(loss, given, path)
+        if loss.__module__.partition('.')[0] == PACKAGE:  # light to build, unlike a perceptual loss
+            build(LOSS_REGISTRY, given, path)
+
+
+def _warn_of_shared_images(opt: Mapping[str, Any]) -> None:
+    used = set()
+    for dataset in opt['datasets'].values():
+        if dataset.get('type') != 'LowLightPairedDataset' or not dataset.get('dataroot'):
+            continue
+        try:
+            splits = find_splits(dataset['dataroot'], dataset.get('layout') or 'auto')
+        except (FileNotFoundError, ValueError):
+            continue  # stores, or what the dataset itself will report
+        split = dataset.get('split') or ('train' if dataset['phase'] == 'train' else 'test')
+        used.add((splits[0].layout, split))
+    warning = shared_images(used)
+    if warning:
+        warnings.warn(warning, stacklevel=2)
