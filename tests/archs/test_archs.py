@@ -1,0 +1,85 @@
+import pytest
+import torch
+from basicsr.archs import build_network
+from conftest import FIXTURES
+
+SMALL = {
+    'ConditionalNAFNet': {'width': 8, 'enc_blk_nums': [1, 2], 'middle_blk_num': 1, 'dec_blk_nums': [1, 1]},
+    'ConditionalUNet': {'nf': 8, 'depth': 2},
+}
+
+
+def build(name, **changes):
+    return build_network({'type': name, **SMALL[name], **changes}).eval()
+
+
+@pytest.mark.parametrize(
+    ('name', 'file'), [('ConditionalNAFNet', 'conditional_nafnet'), ('ConditionalUNet', 'conditional_unet')]
+)
+def test_meets_the_published_outputs_with_the_published_weights(golden, name, file):
+    numbers = golden(file)
+    net = build(name)
+    net.load_state_dict({key[3:]: value for key, value in numbers.items() if key.startswith('sd:')}, strict=True)
+    with torch.no_grad():
+        out = net(numbers['xt'], numbers['mu'], numbers['t'])
+    assert ((out - numbers['out']).abs().max() / numbers['out'].abs().max()).item() < 1e-5
+
+
+def test_published_nafnet_has_the_keys_and_shapes_of_the_released_checkpoint():
+    with torch.device('meta'):
+        net = build_network({'type': 'ConditionalNAFNet'})
+    keys = dict(line.split(' ', 1) for line in (FIXTURES / 'refusion_lolv1_keys.txt').read_text().splitlines())
+    assert {key: str(tuple(value.shape)) for key, value in net.state_dict().items()} == keys
+
+
+@pytest.mark.parametrize('name', SMALL)
+@pytest.mark.parametrize('size', [(1, 1), (3, 5), (8, 8), (13, 21)])
+def test_takes_images_of_any_size(name, size):
+    x, mu = torch.rand(2, 2, 3, *size)
+    assert build(name)(x, mu, torch.tensor([1.0, 99.5])).shape == x.shape
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_time_may_be_a_number_or_one_an_image(name):
+    net = build(name)
+    for parameter in net.parameters():  # zero gains would hide the time
+        torch.nn.init.normal_(parameter, std=0.2)
+    x, mu = torch.rand(2, 2, 3, 8, 8)
+    with torch.no_grad():
+        together = net(x, mu, torch.tensor([3, 70]))
+        torch.testing.assert_close(net(x, mu, 3)[0], together[0])
+        torch.testing.assert_close(net(x, mu, torch.tensor([70.0]))[1], together[1])
+        torch.testing.assert_close(net(x, mu, torch.tensor([3, 70]).view(2, 1, 1, 1)), together)
+        assert not torch.allclose(net(x, mu, 70)[0], together[0])
+    with pytest.raises(ValueError, match='got 3 times for a batch of 2 images'):
+        net(x, mu, torch.tensor([1, 2, 3]))
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_every_parameter_learns(name):
+    net = build(name)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    net(*torch.rand(2, 2, 3, 8, 8), torch.tensor([3, 70])).square().mean().backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in net.parameters())
+
+
+def test_takes_images_of_other_channels():
+    x, mu = torch.rand(2, 1, 1, 8, 8)
+    assert build('ConditionalNAFNet', img_channel=1)(x, mu, 5).shape == x.shape
+    assert build('ConditionalUNet', in_nc=1, out_nc=1)(x, mu, 5).shape == x.shape
+
+
+def test_half_precision_runs():
+    net = build('ConditionalNAFNet').to(torch.bfloat16)
+    x, mu = torch.rand(2, 1, 3, 8, 8, dtype=torch.bfloat16)
+    assert net(x, mu, torch.tensor([5])).dtype == torch.bfloat16
+
+
+def test_refuses_unfit_shapes():
+    with pytest.raises(ValueError, match=r'must name as many levels, got \[1\] and \[1, 1\]'):
+        build('ConditionalNAFNet', enc_blk_nums=[1])
+    with pytest.raises(ValueError, match='even size of at least 4, got 3'):
+        build('ConditionalNAFNet', width=3)
+    with pytest.raises(ValueError, match='depth must be at least 1'):
+        build('ConditionalUNet', depth=0)

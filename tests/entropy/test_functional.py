@@ -1,0 +1,297 @@
+import pytest
+import torch
+from oracle import divergence_map
+
+from basicsr_entropy.entropy import DIVERGENCES, KERNELS, neighbor_weights, spatial_divergence, spatial_entropy
+from basicsr_entropy.entropy import eager
+
+SYMMETRIC = ('hellinger', 'jensen_shannon')
+ZERO_AT_EQUALITY = ('hellinger', 'relative', 'jensen_shannon')
+
+
+def images(shape=(2, 3, 9, 11), dtype=torch.float64):
+    """A prediction near its target, both a little beyond [0, 1]."""
+    target = torch.rand(shape, dtype=dtype) * 1.2 - 0.1
+    return (target + 0.1 * torch.randn(shape, dtype=dtype)).requires_grad_(), target
+
+
+def weights(dtype=torch.float64):
+    return neighbor_weights('random', dtype=dtype)
+
+
+def relative_error(actual, expected):
+    return ((actual - expected).norm() / expected.norm()).item()
+
+
+@pytest.mark.parametrize('case', range(5))
+@pytest.mark.parametrize(('dtype', 'tolerance'), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+def test_meets_the_published_values_and_gradients(golden, case, dtype, tolerance):
+    # float32 is held against the published float64 numbers: the published float32 ones are themselves up to 7 % off,
+    # as its s(1 - s) cancels
+    numbers = {key[2:]: value for key, value in golden('relative_entropy').items() if key.startswith(f'{case}_')}
+    weight = numbers.get('weight', torch.ones(1, 1, 3, 3)).to(dtype)[0, 0].clone()
+    weight[1, 1] = 0
+    pred, target = numbers['pred'].to(dtype).requires_grad_(), numbers['target'].to(dtype)
+    options = {
+        'levels': int(numbers['levels']),
+        'bandwidth': float(numbers['bandwidth']),
+        'neighbor_norm': 'published',
+    }
+    loss = spatial_divergence(pred, target, weight, divergence='relative', **options).mean()
+    loss.backward()
+    assert loss.item() == pytest.approx(numbers['relative_64'].item(), rel=tolerance)
+    assert relative_error(pred.grad, numbers['grad_64']) < tolerance
+    entropy = spatial_entropy(target, weight, **options).mean()
+    assert entropy.item() == pytest.approx(numbers['shannon'].item(), rel=tolerance)
+
+
+@pytest.mark.parametrize('divergence', DIVERGENCES)
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        {'windows': (3,)},
+        {'windows': (7, 1)},
+        {'windows': 'global'},
+        {'kernel': 'sech'},
+        {'kernel': 'gaussian', 'bandwidth': 0.8},
+        {'value_range': (-0.2, 1.2)},
+        {'neighbor_norm': 'published', 'bandwidth': 0.7},
+    ],
+    ids=str,
+)
+def test_agrees_with_the_direct_formula(divergence, options):
+    pred, target = images()
+    weight = weights()
+    actual = spatial_divergence(pred, target, weight, divergence=divergence, levels=6, **options)
+    direct = dict(options)
+    published = direct.pop('neighbor_norm', 'channel') == 'published'
+    direct = {'bandwidth': 0.5, 'windows': (1, 3, 5), **direct, 'published': published, 'levels': 6, 'weights': weight}
+    expected = divergence_map(divergence, pred, target, **direct)
+    assert relative_error(actual, expected) < 1e-12
+    upstream = torch.rand_like(expected)
+    (grad,) = torch.autograd.grad(actual, pred, upstream)
+    (expected_grad,) = torch.autograd.grad(expected, pred, upstream)
+    assert relative_error(grad, expected_grad) < 1e-10
+
+
+@pytest.mark.parametrize('divergence', DIVERGENCES)
+def test_does_not_depend_on_how_the_work_is_cut(monkeypatch, divergence):
+    pred, target = images()
+    weight = weights()
+
+    def value_and_grad():
+        loss = spatial_divergence(pred, target, weight, divergence=divergence, levels=5)
+        return loss, torch.autograd.grad(loss.sum(), pred)[0]
+
+    whole = value_and_grad()
+    monkeypatch.setattr(eager, 'STRIP_PIXELS', 40)  # strips of a few rows of one plane
+    monkeypatch.setattr(eager, 'BLOCK_ELEMENTS', 300)  # a bin or two a block
+    for cut, expected in zip(value_and_grad(), whole):
+        torch.testing.assert_close(cut, expected, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize('divergence', DIVERGENCES)
+@pytest.mark.parametrize('options', [{}, {'windows': 'global'}, {'unit_mass': True}, {'gray': True}], ids=str)
+def test_gradcheck(divergence, options):
+    pred = torch.rand(1, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+    target, weight = torch.rand_like(pred).detach(), weights()
+
+    def loss(image):
+        return spatial_divergence(image, target, weight, divergence=divergence, levels=4, **options)
+
+    assert torch.autograd.gradcheck(loss, pred)
+
+
+@pytest.mark.parametrize('kernel', KERNELS)
+def test_gradcheck_of_entropy(kernel):
+    image = torch.rand(1, 1, 5, 4, dtype=torch.float64, requires_grad=True)
+    weight = weights()
+    assert torch.autograd.gradcheck(lambda x: spatial_entropy(x, weight, levels=4, kernel=kernel), image)
+
+
+@pytest.mark.parametrize('divergence', ZERO_AT_EQUALITY)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+@pytest.mark.parametrize('windows', [(1, 3, 5), 'global'])
+def test_is_zero_without_gradient_at_equality(divergence, dtype, windows):
+    target = torch.rand(1, 3, 8, 8, dtype=dtype)
+    pred = target.clone().requires_grad_()
+    # with unit mass: the published relative divergence still pulls where the range's ends cut densities off
+    loss = spatial_divergence(pred, target, weights(), divergence=divergence, levels=8, unit_mass=True, windows=windows)
+    loss.sum().backward()
+    assert loss.abs().max() < 1e-6
+    assert pred.grad.abs().max() < (1e-3 if dtype == torch.float32 else 1e-6)
+
+
+def test_hellinger_and_jensen_shannon_need_no_unit_mass_for_that():
+    target = torch.rand(1, 3, 8, 8)
+    for divergence in SYMMETRIC:
+        pred = target.clone().requires_grad_()
+        spatial_divergence(pred, target, weights(), divergence=divergence).sum().backward()
+        assert (pred.grad == 0).all()
+
+
+@pytest.mark.parametrize('divergence', SYMMETRIC)
+def test_symmetry(divergence):
+    pred, target = images()
+    weight = weights()
+    there = spatial_divergence(pred.detach(), target, weight, divergence=divergence, levels=6)
+    back = spatial_divergence(target, pred.detach(), weight, divergence=divergence, levels=6)
+    torch.testing.assert_close(there, back)
+
+
+@pytest.mark.parametrize('divergence', ZERO_AT_EQUALITY)
+def test_unit_mass_densities_diverge_between_zero_and_their_bound(divergence):
+    pred, target = images()
+    options = {'divergence': divergence, 'levels': 8, 'unit_mass': True}
+    inner = spatial_divergence(pred.detach(), target, weights(), **options)[..., 2:-2, 2:-2]
+    assert inner.min() > 0
+    bound = {'hellinger': 1.0, 'jensen_shannon': 0.6931472, 'relative': float('inf')}[divergence]
+    assert inner.max() < bound
+
+
+def test_does_not_depend_on_how_a_batch_is_split():
+    pred, target = images((4, 2, 8, 8))
+    weight = weights()
+    whole = spatial_divergence(pred, target, weight, levels=6)
+    parts = [spatial_divergence(pred[i : i + 1], target[i : i + 1], weight, levels=6) for i in range(4)]
+    torch.testing.assert_close(whole, torch.cat(parts))
+
+
+@pytest.mark.parametrize('divergence', DIVERGENCES)
+@pytest.mark.parametrize('kernel', KERNELS)
+@pytest.mark.parametrize('levels', [2, 32])
+def test_stays_finite_on_extreme_images(divergence, kernel, levels):
+    """Constant, black, white and 8-bit images against each other, in float32."""
+    eight_bit = torch.randint(0, 256, (1, 1, 6, 6)) / 255
+    extremes = [torch.zeros(1, 1, 6, 6), torch.ones(1, 1, 6, 6), torch.full((1, 1, 6, 6), 0.3), eight_bit]
+    for target in extremes:
+        for start in extremes:
+            pred = start.clone().requires_grad_()
+            options = {'divergence': divergence, 'kernel': kernel, 'levels': levels}
+            loss = spatial_divergence(pred, target, neighbor_weights('normal'), **options).mean()
+            loss.backward()
+            assert torch.isfinite(loss)
+            assert torch.isfinite(pred.grad).all()
+
+
+def test_float32_agrees_with_float64_far_apart():
+    pred, target = torch.rand(1, 3, 16, 16, dtype=torch.float64), torch.rand(1, 3, 16, 16, dtype=torch.float64) ** 4
+    weight = weights()
+    for divergence in DIVERGENCES:
+        results = []
+        for dtype in (torch.float32, torch.float64):
+            image = pred.to(dtype).requires_grad_()
+            loss = spatial_divergence(image, target.to(dtype), weight, divergence=divergence).mean()
+            results.append((loss.double(), torch.autograd.grad(loss, image)[0].double()))
+        assert relative_error(results[0][0], results[1][0]) < 1e-5
+        assert relative_error(results[0][1], results[1][1]) < 1e-4
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype):
+    pred, target = (image.detach().to(dtype) for image in images(dtype=torch.float32))
+    weight = weights()
+    pred.requires_grad_()
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        loss = spatial_divergence(pred, target, weight, levels=6)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, spatial_divergence(pred.float(), target.float(), weight, levels=6))
+    loss.mean().backward()
+    assert pred.grad.dtype == dtype
+
+
+def test_silverman_bandwidth_follows_the_spread_of_the_target():
+    weight = weights()
+    wide = torch.rand(1, 1, 12, 12, dtype=torch.float64)
+    flat = torch.full_like(wide, 0.5)
+    pred = wide.flip(-1)
+    rule = wide.std(unbiased=False) * 31 * 144 ** (-1 / 6)
+    for target, expected in ((wide, rule.item()), (flat, 0.5)):
+        options = {'kernel': 'gaussian', 'levels': 32}
+        ruled = spatial_divergence(pred, target, weight, bandwidth='silverman', **options)
+        torch.testing.assert_close(ruled, spatial_divergence(pred, target, weight, bandwidth=expected, **options))
+    assert rule > 0.5
+
+
+def test_straight_through_lets_values_beyond_the_range_be_pulled_in():
+    target, weight = torch.full((1, 1, 6, 6), 0.2), weights()
+    pred = torch.full((1, 1, 6, 6), -0.1, requires_grad=True)
+    spatial_divergence(pred, target, weight, levels=8).sum().backward()
+    assert (pred.grad == 0).all()
+    pred.grad = None
+    spatial_divergence(pred, target, weight, levels=8, clamp_grad='straight_through').sum().backward()
+    assert (pred.grad < 0).all()  # descent raises the prediction
+
+
+def test_gray_compares_luma():
+    pred, target = images()
+    weight = weights()
+    luma = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64).view(1, 3, 1, 1)
+    expected = spatial_divergence(
+        (pred * luma).sum(1, keepdim=True), (target * luma).sum(1, keepdim=True), weight, levels=6
+    )
+    torch.testing.assert_close(spatial_divergence(pred, target, weight, levels=6, gray=True), expected)
+    with pytest.raises(ValueError, match='1 or 3 channels, got 2'):
+        spatial_divergence(pred[:, :2], target[:, :2], weight, gray=True)
+
+
+def test_memory_does_not_grow_with_the_number_of_bins_times_pixels():
+    """The published setting, batch 8 of 3x128x128 at 32 levels, would hold 3 GB a tensor."""
+    import resource
+
+    pred, target = torch.rand(8, 3, 128, 128, requires_grad=True), torch.rand(8, 3, 128, 128)
+    # one window and one strip's bins are enough to see what is held at once
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    spatial_divergence(pred, target, weights(), windows=(1,)).mean().backward()
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
+    assert grown < 500  # MB
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'divergence': 'helinger'}, 'divergence must be one of hellinger'),
+        ({'kernel': 'box'}, 'kernel must be one of'),
+        ({'levels': 1}, 'levels must be a whole number of at least 2, got 1'),
+        ({'levels': 8.5}, 'levels must be'),
+        ({'levels': True}, 'levels must be'),
+        ({'windows': (1, 4)}, 'odd side lengths'),
+        ({'windows': (3, 3)}, 'different odd'),
+        ({'windows': ()}, 'windows must be'),
+        ({'windows': 'local'}, "windows must be 'global'"),
+        ({'bandwidth': 0}, 'bandwidth must be a positive number'),
+        ({'bandwidth': 'scott'}, "or 'silverman'"),
+        ({'neighbor_norm': 'none'}, 'neighbor_norm must be one of'),
+        ({'value_range': (1, 0)}, 'value_range must be two numbers'),
+        ({'clamp_grad': 'soft'}, 'clamp_grad must be one of'),
+        ({'backend': 'cuda'}, 'backend must be one of auto, eager'),
+    ],
+    ids=str,
+)
+def test_refuses_options_out_of_range(change, message):
+    image = torch.rand(1, 1, 6, 6)
+    with pytest.raises(ValueError, match=message):
+        spatial_divergence(image, image, weights(), **change)
+
+
+def test_refuses_unfit_images():
+    good, weight = torch.rand(1, 3, 6, 6), weights()
+    with pytest.raises(TypeError, match='pred must be a floating-point tensor, got torch.uint8'):
+        spatial_divergence(torch.zeros(1, 3, 6, 6, dtype=torch.uint8), good, weight)
+    with pytest.raises(TypeError, match='target must be a floating-point tensor, got ndarray'):
+        spatial_divergence(good, good.numpy(), weight)
+    for other in (good[0], good[..., :5], torch.rand(2, 3, 6, 6)):
+        with pytest.raises(ValueError, match='one shape'):
+            spatial_divergence(good, other, weight)
+    with pytest.raises(ValueError, match='non-empty'):
+        spatial_divergence(good[:0], good[:0], weight)
+    for bad in (float('nan'), float('inf')):
+        broken = good.clone()
+        broken[0, 0, 0, 0] = bad
+        with pytest.raises(ValueError, match='pred holds values that are not finite'):
+            spatial_divergence(broken, good, weight)
+        with pytest.raises(ValueError, match='target holds values that are not finite'):
+            spatial_divergence(good, broken, weight)
+    with pytest.raises(ValueError, match='target.detach'):
+        spatial_divergence(good, good.clone().requires_grad_(), weight)
