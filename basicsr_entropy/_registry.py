@@ -51,10 +51,12 @@ def look_up(registry: Registry, options: Mapping[str, Any], path: str) -> Any:
     """
     if not isinstance(options, Mapping) or 'type' not in options:
         raise KeyError(f'{path}.type: missing; it names an entry of the {registry._name} registry')
-    if options['type'] not in registry:
-        near = suggestion(options['type'], registry.keys())
-        raise KeyError(f"{path}.type: no '{options['type']}' in the {registry._name} registry{near}")
-    return dict(iter(registry))[options['type']]
+    known = dict(iter(registry))
+    for name in (options['type'], f"{options['type']}_basicsr"):  # BasicSR adds a suffix to some of its own
+        if name in known:
+            return known[name]
+    near = suggestion(options['type'], (name.removesuffix('_basicsr') for name in known))
+    raise KeyError(f"{path}.type: no '{options['type']}' in the {registry._name} registry{near}")
 
 
 def check_arguments(callee: Any, options: Mapping[str, Any], path: str) -> None:

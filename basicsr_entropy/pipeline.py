@@ -35,23 +35,22 @@ def run(arguments: Sequence[str], is_train: bool) -> None:
     pipeline = basicsr_train.train_pipeline if is_train else basicsr_test.test_pipeline
     module = basicsr_train if is_train else basicsr_test
     name = f"{PACKAGE}.{'train' if is_train else 'test'}"
-    argv, parse_options = sys.argv, module.parse_options
+    argv, parse_options, option_file = sys.argv, module.parse_options, _option_file(arguments)
 
     def parse_and_check(root_path, is_train=True):
-        option_file = _option_file(arguments)
         read_option_file(option_file)
-        try:
-            opt, args = parse_options(root_path, is_train)
-            check_options(opt, is_train)
-        except KeyError as error:
-            if len(error.args) == 1 and '.' not in str(error.args[0]):
-                raise KeyError(f'{option_file}: {error.args[0]}: missing') from error  # BasicSR's own look-ups
-            raise
+        opt, args = parse_options(root_path, is_train)
+        check_options(opt, is_train)
         return opt, args
 
     sys.argv, module.parse_options = [name, *arguments], parse_and_check
     try:
         pipeline(str(Path.cwd()))
+    except KeyError as error:
+        key = str(error.args[0]) if error.args else ''
+        if key.isidentifier():  # a look-up of BasicSR's own, not one of our sentences
+            raise KeyError(f'{option_file}: {key}: missing') from error
+        raise
     finally:
         sys.argv, module.parse_options = argv, parse_options
         if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -113,6 +112,7 @@ def check_options(opt: Mapping[str, Any], is_train: bool) -> None:
         if 'train' not in opt['datasets']:
             raise KeyError('datasets.train: missing; training needs a dataset')
         _check_losses(opt)
+        _check_scheduler(opt['train'])
     _warn_of_shared_images(opt)
 
 
@@ -126,6 +126,14 @@ def _check_losses(opt: Mapping[str, Any]) -> None:
         check_arguments(loss, given, path)
         if loss.__module__.partition('.')[0] == PACKAGE:  # light to build, unlike a perceptual loss
             build(LOSS_REGISTRY, given, path)
+
+
+def _check_scheduler(train_opt: Mapping[str, Any]) -> None:
+    scheduler = train_opt.get('scheduler') or {}
+    if scheduler.get('type') == 'CosineAnnealingRestartLR':
+        covered, total = sum(scheduler.get('periods') or ()), train_opt.get('total_iter', 0)
+        if covered < total - 1:
+            raise ValueError(f'train.scheduler.periods: they end at iteration {covered}, train.total_iter is {total:.0f}')
 
 
 def _warn_of_shared_images(opt: Mapping[str, Any]) -> None:

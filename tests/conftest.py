@@ -125,7 +125,7 @@ def train_options(dataroot: Path, **changes) -> dict:
         train:
           ema_decay: 0.9
           optim_g: {{type: AdamW, lr: 0.001}}
-          scheduler: {{type: CosineAnnealingRestartLR, periods: [4], eta_min: 0.000001}}
+          scheduler: {{type: CosineAnnealingRestartLR, periods: [100000], eta_min: 0.000001}}
           total_iter: 4
           entropy_opt: {{type: SpatialEntropyLoss, levels: 4}}
         val:

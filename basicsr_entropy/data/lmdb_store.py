@@ -93,17 +93,33 @@ def store_keys(path: str | Path) -> list[str]:
     return keys
 
 
+# LMDB lets a process open a store once, however many datasets read it, and forbids to carry it across a fork.
+_open: dict[str, lmdb.Environment] = {}
+
+
+def _environment(path: str) -> lmdb.Environment:
+    if path not in _open:
+        _open[path] = lmdb.open(path, readonly=True, lock=False, readahead=False, create=False)
+    return _open[path]
+
+
+def _close_all() -> None:
+    while _open:
+        _open.popitem()[1].close()
+
+
+os.register_at_fork(before=_close_all)  # parent and child open it anew at their next read
+
+
 class StoreReader:
-    """Reads images of one store. Opens it at the first read, so that it can travel to worker processes unopened.
+    """Reads images of one store; opens it at the first read.
 
     Args:
         path: Folder of the store.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = str(path)
-        self._env: lmdb.Environment | None = None
-        self._opened_by: int | None = None
+        self.path = os.path.realpath(path)
 
     def get(self, key: str) -> bytes:
         """Bytes of an image file.
@@ -111,14 +127,8 @@ class StoreReader:
         Raises:
             KeyError: If the store does not hold the key.
         """
-        if self._opened_by != os.getpid():  # an environment does not survive a fork
-            self._env = lmdb.open(self.path, readonly=True, lock=False, readahead=False, create=False)
-            self._opened_by = os.getpid()
-        with self._env.begin() as transaction:
+        with _environment(self.path).begin() as transaction:
             content = transaction.get(key.encode())
         if content is None:
             raise KeyError(f"{self.path} holds no image '{key}'")
         return content
-
-    def __getstate__(self) -> dict:
-        return {'path': self.path, '_env': None, '_opened_by': None}

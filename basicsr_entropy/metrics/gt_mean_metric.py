@@ -11,7 +11,12 @@ from basicsr.metrics.metric_util import reorder_image
 
 
 def calculate_psnr_gt_mean(
-    img: np.ndarray, img2: np.ndarray, crop_border: int = 0, input_order: str = 'HWC', test_y_channel: bool = False
+    img: np.ndarray,
+    img2: np.ndarray,
+    crop_border: int = 0,
+    input_order: str = 'HWC',
+    test_y_channel: bool = False,
+    **kwargs,
 ) -> float:
     """PSNR in dB of the output scaled to the mean luma of the ground truth.
 
@@ -21,13 +26,19 @@ def calculate_psnr_gt_mean(
         crop_border: Pixels of each edge left out of the PSNR (not of the means).
         input_order: 'HWC' or 'CHW'.
         test_y_channel: Measure on the Y channel of YCbCr.
+        kwargs: BasicSR hands metrics the options that are meant for their best value, such as `better`.
     """
     img, img2 = _with_mean_of_gt(img, img2, input_order)
     return calculate_psnr(img, img2, crop_border, 'HWC', test_y_channel)
 
 
 def calculate_ssim_gt_mean(
-    img: np.ndarray, img2: np.ndarray, crop_border: int = 0, input_order: str = 'HWC', test_y_channel: bool = False
+    img: np.ndarray,
+    img2: np.ndarray,
+    crop_border: int = 0,
+    input_order: str = 'HWC',
+    test_y_channel: bool = False,
+    **kwargs,
 ) -> float:
     """SSIM of the output scaled to the mean luma of the ground truth; arguments of `calculate_psnr_gt_mean`."""
     img, img2 = _with_mean_of_gt(img, img2, input_order)

@@ -16,6 +16,7 @@ def calculate_lpips(
     net: str = 'alex',
     trunk: str | None = None,
     device: str = 'cpu',
+    **kwargs,
 ) -> float:
     """Learned perceptual distance (Zhang et al., CVPR 2018, version 0.1); lower is better.
 
@@ -30,6 +31,7 @@ def calculate_lpips(
         net: 'alex', 'vgg' or 'squeeze'.
         trunk: File with the state dict of torchvision's network (or of its `features` only).
         device: Where to compute.
+        kwargs: Options that BasicSR hands every metric; set `better: lower` among them.
 
     Raises:
         ImportError: If lpips is not installed.

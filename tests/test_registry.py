@@ -1,0 +1,75 @@
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from basicsr.utils import registry
+
+import basicsr_entropy
+from basicsr_entropy._registry import build, check_keys, register
+
+NAMES = {
+    registry.LOSS_REGISTRY: ('SpatialEntropyLoss', 'MixedLoss', 'GaussianBlurL1Loss'),
+    registry.ARCH_REGISTRY: ('ConditionalNAFNet', 'ConditionalUNet'),
+    registry.MODEL_REGISTRY: ('IRSDEModel',),
+    registry.DATASET_REGISTRY: ('LowLightPairedDataset', 'SyntheticLowLightDataset'),
+    registry.METRIC_REGISTRY: ('calculate_psnr_gt_mean', 'calculate_ssim_gt_mean', 'calculate_lpips'),
+}
+
+
+def test_import_registers_every_name():
+    for each, names in NAMES.items():
+        for name in names:
+            assert each.get(name).__module__.startswith('basicsr_entropy.')
+
+
+def test_import_again_changes_nothing():
+    before = {each: dict(iter(each)) for each in NAMES}
+    importlib.reload(basicsr_entropy)
+    assert before == {each: dict(iter(each)) for each in NAMES}
+
+
+def test_names_the_holder_of_a_taken_name():
+    shelf = registry.Registry('shelf')
+    stranger = type('Loss', (), {'__module__': 'somebody.losses'})
+    shelf.register(stranger)
+    own = type('Loss', (), {'__module__': 'basicsr_entropy.losses'})
+    with pytest.raises(KeyError, match="shelf registry already holds a 'Loss', from somebody.losses"):
+        register(shelf, [own])
+    assert shelf.get('Loss') is stranger
+
+
+def test_import_fails_clearly_where_a_name_is_taken():
+    """In a new process, where basicsr imports only with our help."""
+    compat = Path(basicsr_entropy.__file__).with_name('_compat.py')
+    script = f"""if True:
+        import runpy
+        runpy.run_path({str(compat)!r})['before_import']()
+        from basicsr.utils.registry import LOSS_REGISTRY
+        class MixedLoss: pass
+        LOSS_REGISTRY.register(MixedLoss)
+        import basicsr_entropy
+    """
+    result = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "loss registry already holds a 'MixedLoss', from __main__" in result.stderr
+
+
+def test_build_leaves_options_and_names_what_is_wrong():
+    options = {'type': 'L1Loss', 'loss_weight': 2}
+    assert build(registry.LOSS_REGISTRY, options, 'train.pixel_opt').loss_weight == 2
+    assert options == {'type': 'L1Loss', 'loss_weight': 2}
+    with pytest.raises(KeyError, match="train.pixel_opt.type: no 'L1los' in the loss registry; did you mean 'L1Loss'"):
+        build(registry.LOSS_REGISTRY, {'type': 'L1los'}, 'train.pixel_opt')
+    with pytest.raises(KeyError, match="train.pixel_opt.los_weight: there is no such option; did you mean 'loss_weight'"):
+        build(registry.LOSS_REGISTRY, {'type': 'L1Loss', 'los_weight': 2}, 'train.pixel_opt')
+    with pytest.raises(KeyError, match='train.x_opt.losses: missing; MixedLoss needs it'):
+        build(registry.LOSS_REGISTRY, {'type': 'MixedLoss'}, 'train.x_opt')
+    with pytest.raises(ValueError, match='train.x_opt: levels must be'):
+        build(registry.LOSS_REGISTRY, {'type': 'SpatialEntropyLoss', 'levels': 1}, 'train.x_opt')
+
+
+def test_lists_what_is_known_where_nothing_is_near():
+    with pytest.raises(KeyError, match='sde.zzz: there is no such option; known are eps, schedule'):
+        check_keys({'zzz': 1}, ('schedule', 'eps'), 'sde')
