@@ -168,7 +168,7 @@ def resume_state() -> None:
         state = torch.load(path, map_location='cpu', weights_only=True)
         for key in opt:
             if key.startswith('network_'):
-                _check_whole(Path(opt['path']['models'], f"net_{key.removeprefix('network_')}_{state['iter']}.pth"))
+                _check_whole(Path(opt['path']['models'], f'net_{key.removeprefix("network_")}_{state["iter"]}.pth'))
         return state
 
     def make(original):

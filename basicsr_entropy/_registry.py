@@ -32,7 +32,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """'; did you mean X?' for the nearest known name, or '; known are ...'."""
     known = sorted(map(str, known))
     near = difflib.get_close_matches(str(name), known, n=1)
-    return f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(known)}"
+    return f"; did you mean '{near[0]}'?" if near else f'; known are {", ".join(known)}'
 
 
 def check_keys(options: Mapping[str, Any], known: Iterable[str], path: str) -> None:
@@ -40,7 +40,7 @@ def check_keys(options: Mapping[str, Any], known: Iterable[str], path: str) -> N
     known = list(known)
     for key in options:
         if key not in known:
-            raise KeyError(f"{path}.{key}: there is no such option{suggestion(key, known)}")
+            raise KeyError(f'{path}.{key}: there is no such option{suggestion(key, known)}')
 
 
 def look_up(registry: Registry, options: Mapping[str, Any], path: str) -> Any:
@@ -52,7 +52,7 @@ def look_up(registry: Registry, options: Mapping[str, Any], path: str) -> Any:
     if not isinstance(options, Mapping) or 'type' not in options:
         raise KeyError(f'{path}.type: missing; it names an entry of the {registry._name} registry')
     known = dict(iter(registry))
-    for name in (options['type'], f"{options['type']}_basicsr"):  # BasicSR adds a suffix to some of its own
+    for name in (options['type'], f'{options["type"]}_basicsr'):  # BasicSR adds a suffix to some of its own
         if name in known:
             return known[name]
     near = suggestion(options['type'], (name.removesuffix('_basicsr') for name in known))
@@ -71,7 +71,11 @@ def check_arguments(callee: Any, options: Mapping[str, Any], path: str) -> None:
     given = {key: value for key, value in options.items() if key != 'type'}
     check_keys(given, parameters, path)
     for name, parameter in parameters.items():
-        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL and name not in given:
+        if (
+            parameter.default is parameter.empty
+            and parameter.kind is not parameter.VAR_POSITIONAL
+            and name not in given
+        ):
             raise KeyError(f'{path}.{name}: missing; {callee.__name__} needs it')
 
 

@@ -13,6 +13,7 @@ commands:
   test -opt FILE     test from a BasicSR option file; takes the same arguments
   prepare --root DIR --out DIR
                      pack a published set into LMDB stores
+  report -opt FILE   measure what `test` wrote, and show it as a table and a picture
 
 every command takes --help, and --traceback to show where an error came from
 """
@@ -35,7 +36,7 @@ def main(command: Sequence[str] = ()) -> None:
     except Exception as error:
         if traceback:
             raise
-        _report(error)
+        _print_error(error)
         sys.exit(1)
 
 
@@ -51,6 +52,8 @@ def _dispatch(arguments: Sequence[str]) -> int:
         return 0
     if name == 'prepare':
         return _prepare(rest)
+    if name == 'report':
+        return _report(rest)
     print(f"basicsr-entropy: no command '{name}'\n\n{USAGE}", end='', file=sys.stderr)
     return 2
 
@@ -74,7 +77,26 @@ def _prepare(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _report(error: Exception) -> None:
+def _report(arguments: Sequence[str]) -> int:
+    from basicsr_entropy import report
+    from basicsr_entropy.pipeline import read_option_file
+
+    parser = argparse.ArgumentParser(
+        prog='basicsr-entropy report', description='Shows the results of a test run beside its inputs and the truth.'
+    )
+    parser.add_argument('-opt', required=True, help='option file of the test')
+    parser.add_argument('--picture', help='file of the picture; results/NAME/comparison.png by default')
+    options = parser.parse_args(arguments)
+    test = read_option_file(options.opt)
+    compared = report.compare_results(test)
+    picture = options.picture or f'results/{test["name"]}/comparison.png'
+    report.write_picture(compared, picture)
+    report.print_table(compared, test['name'])
+    print(f'picture: {picture}')
+    return 0
+
+
+def _print_error(error: Exception) -> None:
     """One line for the terminal; the whole traceback into the log file of a run that has one."""
     message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     lines = [line for line in message.splitlines() if line.strip()] or [type(error).__name__]
@@ -84,7 +106,9 @@ def _report(error: Exception) -> None:
         line = f'{type(error).__name__}: {line}'
     logs = [handler for handler in logging.getLogger('basicsr').handlers if isinstance(handler, logging.FileHandler)]
     for handler in logs:
-        record = logging.LogRecord('basicsr', logging.ERROR, __file__, 0, line, None, (type(error), error, error.__traceback__))
+        record = logging.LogRecord(
+            'basicsr', logging.ERROR, __file__, 0, line, None, (type(error), error, error.__traceback__)
+        )
         handler.handle(record)
     where = f'traceback in {logs[0].baseFilename}' if logs else '--traceback shows where'
     print(f'basicsr-entropy: error: {line} ({where})', file=sys.stderr)

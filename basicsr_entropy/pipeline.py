@@ -34,7 +34,7 @@ def run(arguments: Sequence[str], is_train: bool) -> None:
     """
     pipeline = basicsr_train.train_pipeline if is_train else basicsr_test.test_pipeline
     module = basicsr_train if is_train else basicsr_test
-    name = f"{PACKAGE}.{'train' if is_train else 'test'}"
+    name = f'{PACKAGE}.{"train" if is_train else "test"}'
     argv, parse_options, option_file = sys.argv, module.parse_options, _option_file(arguments)
 
     def parse_and_check(root_path, is_train=True):
@@ -81,7 +81,7 @@ def read_option_file(path: str | None) -> Mapping[str, Any] | None:
     except yaml.YAMLError as error:
         mark = getattr(error, 'problem_mark', None)
         line = f', line {mark.line + 1}' if mark else ''
-        raise ValueError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
+        raise ValueError(f'{path}{line}: not valid YAML: {getattr(error, "problem", None) or error}') from error
     if not isinstance(options, Mapping):
         raise ValueError(f'{path}: an option file is a mapping of options, got {type(options).__name__}')
     return options
@@ -99,7 +99,7 @@ def check_options(opt: Mapping[str, Any], is_train: bool) -> None:
         if opt.get(key) is None:
             raise KeyError(f'{key}: missing from the option file')
     if opt['num_gpu'] and not torch.cuda.is_available():
-        raise ValueError(f"num_gpu: {opt['num_gpu']} asked for, but torch sees no CUDA device; use auto or 0")
+        raise ValueError(f'num_gpu: {opt["num_gpu"]} asked for, but torch sees no CUDA device; use auto or 0')
     look_up(MODEL_REGISTRY, {'type': opt['model_type']}, 'model_type')
     for key in opt:
         if key.startswith('network_'):
@@ -133,7 +133,9 @@ def _check_scheduler(train_opt: Mapping[str, Any]) -> None:
     if scheduler.get('type') == 'CosineAnnealingRestartLR':
         covered, total = sum(scheduler.get('periods') or ()), train_opt.get('total_iter', 0)
         if covered < total - 1:
-            raise ValueError(f'train.scheduler.periods: they end at iteration {covered}, train.total_iter is {total:.0f}')
+            raise ValueError(
+                f'train.scheduler.periods: they end at iteration {covered}, train.total_iter is {total:.0f}'
+            )
 
 
 def _warn_of_shared_images(opt: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +72,7 @@ STOCK = {
     'sde': None,
     'val__sampler': None,
     'train__entropy_opt': None,
+    'train__optim_g': {'type': 'Adam', 'lr': 1e-3},  # the one that SRModel of basicsr 1.4.2 knows
 }
 
 
@@ -96,7 +98,7 @@ def test_stops_and_goes_on_at_the_right_iteration(run, write_options, workdir):
     code, _, log = run('train', '-opt', path, '--auto_resume')
     assert code == 0, log
     assert 'Resuming training from epoch: 0, iter: 2.' in log
-    assert re.findall(r'iter: +(\d+),', log) == ['2', '3', '4', '5', '6']
+    assert re.findall(r'iter: +(\d+), lr', log) == ['3', '4', '5', '6']
     states = {path.name for path in (workdir / 'experiments/tiny/training_states').iterdir()}
     assert states == {'2.state', '4.state', '6.state'}
     assert not list((workdir / 'experiments').glob('*archived*'))
@@ -127,7 +129,7 @@ def test_a_killed_run_resumes(write_options, workdir):
     process.send_signal(signal.SIGKILL)
     process.wait()
     newest = max(int(path.stem) for path in states.glob('*.state'))
-    path = write_options(train__total_iter=newest + 2)
+    path = write_options(train__total_iter=newest + 2, logger__save_checkpoint_freq=1)
     result = subprocess.run(
         [*CLI, 'train', '-opt', str(path), '--auto_resume'], capture_output=True, text=True, cwd=workdir, check=False
     )
@@ -194,9 +196,15 @@ def test_broken_data_is_one_line_that_names_it(run, write_options, lolv1, damage
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'datasets__train__layout': 'lolv9'}, r"datasets.train \(LOLv1\): layout: no layout 'lolv9'; known are auto, lolv1"),
+        (
+            {'datasets__train__layout': 'lolv9'},
+            r"datasets.train \(LOLv1\): layout: no layout 'lolv9'; known are auto, lolv1",
+        ),
         ({'datasets__train__gt_size': 64}, r'datasets.train \(LOLv1\).gt_size: a crop of 64 is larger than .*png'),
-        ({'datasets__train__gt_sizes': 64}, r"datasets.train \(LOLv1\).gt_sizes: there is no such option; did you mean"),
+        (
+            {'datasets__train__gt_sizes': 64},
+            r'datasets.train \(LOLv1\).gt_sizes: there is no such option; did you mean',
+        ),
         ({'train__entropy_opt__levels': 1}, 'train.entropy_opt: levels must be a whole number of at least 2, got 1'),
         ({'train__entropy_opt__windows': [1, 4]}, 'train.entropy_opt: windows must be .* odd side lengths'),
         ({'train__entropy_opt__level': 8}, "train.entropy_opt.level: there is no such option; did you mean 'levels'?"),
@@ -244,8 +252,8 @@ def test_traceback_is_there_when_asked_for_and_in_the_log(run, write_options, wo
     (lolv1 / 'our485/high/00001.png').write_bytes(b'damaged')
     path = write_options()
     code, _, err = run('train', '-opt', path)
-    log = re.search(r'\(traceback in (.*\.log)\)', err)[1]
-    assert 'Traceback (most recent call last)' in open(log).read()
+    log = Path(re.search(r'\(traceback in (.*\.log)\)', err)[1])
+    assert 'Traceback (most recent call last)' in log.read_text()
     from basicsr_entropy import cli
 
     monkeypatch.setattr(sys, 'argv', ['basicsr-entropy', 'train', '-opt', str(path), '--traceback'])

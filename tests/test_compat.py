@@ -28,12 +28,14 @@ class Model(BaseModel):
     """A BasicSR model with one weight."""
 
     def __init__(self, folder: Path, value: float) -> None:
-        super().__init__({
-            'num_gpu': 0,
-            'is_train': True,
-            'dist': False,
-            'path': {'models': str(folder / 'models'), 'training_states': str(folder / 'states')},
-        })
+        super().__init__(
+            {
+                'num_gpu': 0,
+                'is_train': True,
+                'dist': False,
+                'path': {'models': str(folder / 'models'), 'training_states': str(folder / 'states')},
+            }
+        )
         self.net = torch.nn.Linear(1, 1, bias=False)
         torch.nn.init.constant_(self.net.weight, value)
         for each in self.opt['path'].values():

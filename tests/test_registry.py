@@ -62,7 +62,9 @@ def test_build_leaves_options_and_names_what_is_wrong():
     assert options == {'type': 'L1Loss', 'loss_weight': 2}
     with pytest.raises(KeyError, match="train.pixel_opt.type: no 'L1los' in the loss registry; did you mean 'L1Loss'"):
         build(registry.LOSS_REGISTRY, {'type': 'L1los'}, 'train.pixel_opt')
-    with pytest.raises(KeyError, match="train.pixel_opt.los_weight: there is no such option; did you mean 'loss_weight'"):
+    with pytest.raises(
+        KeyError, match="train.pixel_opt.los_weight: there is no such option; did you mean 'loss_weight'"
+    ):
         build(registry.LOSS_REGISTRY, {'type': 'L1Loss', 'los_weight': 2}, 'train.pixel_opt')
     with pytest.raises(KeyError, match='train.x_opt.losses: missing; MixedLoss needs it'):
         build(registry.LOSS_REGISTRY, {'type': 'MixedLoss'}, 'train.x_opt')

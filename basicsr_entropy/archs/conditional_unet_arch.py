@@ -125,27 +125,31 @@ class ConditionalUNet(nn.Module):
             inner, outer = nf * 2**level, nf * 2 ** (level + 1)
             bottom, top = level == depth - 1, level == 0
             self.downs.append(
-                nn.ModuleList([
-                    TimeResBlock(inner, inner, time_dim),
-                    TimeResBlock(inner, inner, time_dim),
-                    attention(inner),
-                    nn.Conv2d(inner, outer, 3, padding=1, bias=False)
-                    if bottom
-                    else nn.Conv2d(inner, outer, 4, stride=2, padding=1),
-                ])
+                nn.ModuleList(
+                    [
+                        TimeResBlock(inner, inner, time_dim),
+                        TimeResBlock(inner, inner, time_dim),
+                        attention(inner),
+                        nn.Conv2d(inner, outer, 3, padding=1, bias=False)
+                        if bottom
+                        else nn.Conv2d(inner, outer, 4, stride=2, padding=1),
+                    ]
+                )
             )
             self.ups.insert(
                 0,
-                nn.ModuleList([
-                    TimeResBlock(outer + inner, outer, time_dim),
-                    TimeResBlock(outer + inner, outer, time_dim),
-                    attention(outer),
-                    nn.Conv2d(outer, inner, 3, padding=1, bias=False)
-                    if top
-                    else nn.Sequential(
-                        nn.Upsample(scale_factor=2, mode='nearest'), nn.Conv2d(outer, inner, 3, padding=1)
-                    ),
-                ]),
+                nn.ModuleList(
+                    [
+                        TimeResBlock(outer + inner, outer, time_dim),
+                        TimeResBlock(outer + inner, outer, time_dim),
+                        attention(outer),
+                        nn.Conv2d(outer, inner, 3, padding=1, bias=False)
+                        if top
+                        else nn.Sequential(
+                            nn.Upsample(scale_factor=2, mode='nearest'), nn.Conv2d(outer, inner, 3, padding=1)
+                        ),
+                    ]
+                ),
             )
         middle = nf * 2**depth
         self.mid_block1 = TimeResBlock(middle, middle, time_dim)

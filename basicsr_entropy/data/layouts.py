@@ -54,7 +54,9 @@ LAYOUTS: dict[str, Layout] = {
         ('', 'NTIRE2024', 'NTIRE-2024'),
         {
             'train': (('train/input', 'train/target'), ('train/input', 'train/gt')),
-            'val': tuple((f'{name}/input', f'{name}/{gt}') for name in ('mini_val', 'minival') for gt in ('target', 'gt')),
+            'val': tuple(
+                (f'{name}/input', f'{name}/{gt}') for name in ('mini_val', 'minival') for gt in ('target', 'gt')
+            ),
         },
     ),
 }
@@ -98,20 +100,21 @@ def find_splits(root: str | Path, layout: str = 'auto') -> list[FoundSplit]:
         raise ValueError(f"layout: no layout '{layout}'; known are auto, {', '.join(LAYOUTS)}")
     if not root.is_dir():
         raise FileNotFoundError(f'dataroot: no folder {root}')
-    found = {name: _splits_of(name, root) for name in LAYOUTS} if layout == 'auto' else {layout: _splits_of(layout, root)}
-    found = {name: splits for name, splits in found.items() if splits}
+    tried = LAYOUTS if layout == 'auto' else [layout]
+    found = {name: splits for name in tried if (splits := _splits_of(name, root))}
     if layout == 'auto':
         found = _most_specific(found, root)
     if not found:
-        tried = LAYOUTS if layout == 'auto' else [layout]
-        wanted = '; '.join(
-            f"{LAYOUTS[name].title}: {', '.join('{%s,%s}' % pairs[0] for pairs in LAYOUTS[name].splits.values())}"
-            for name in tried
-        )
+        wanted = '; '.join(_folders_of(LAYOUTS[name]) for name in tried)
         raise FileNotFoundError(f'dataroot: no split of a known layout under {root}; looked for {wanted}')
     if len(found) > 1:
-        raise ValueError(f"dataroot: {root} holds folders of several layouts; set layout to {' or '.join(found)}")
+        raise ValueError(f'dataroot: {root} holds folders of several layouts; set layout to {" or ".join(found)}')
     return next(iter(found.values()))
+
+
+def _folders_of(layout: Layout) -> str:
+    first = (folders[0] for folders in layout.splits.values())
+    return f'{layout.title}: ' + ', '.join(f'{{{lq},{gt}}}' for lq, gt in first)
 
 
 def _splits_of(name: str, root: Path) -> list[FoundSplit]:
@@ -140,13 +143,15 @@ def _most_specific(found: dict[str, list[FoundSplit]], root: Path) -> dict[str, 
         # {train}/{input,target} is both; a mini-validation folder is NTIRE's alone
         ntire = any(split.split == 'val' for split in found['ntire2024'])
         del found['lolv1' if ntire else 'ntire2024']
-    if 'lolv2_real' in found and 'lolv2_synthetic' in found and found['lolv2_real'][0].lq_folder == (
-        found['lolv2_synthetic'][0].lq_folder
+    if (
+        'lolv2_real' in found
+        and 'lolv2_synthetic' in found
+        and found['lolv2_real'][0].lq_folder == (found['lolv2_synthetic'][0].lq_folder)
     ):
         # the root is one of the two sets itself: its own name, or prefixed names, tell which
-        real = 'real' in root.name.lower() or any(path.stem.lower().startswith('low') for path in images_in(
-            found['lolv2_real'][0].lq_folder
-        ))
+        real = 'real' in root.name.lower() or any(
+            path.stem.lower().startswith('low') for path in images_in(found['lolv2_real'][0].lq_folder)
+        )
         del found['lolv2_synthetic' if real else 'lolv2_real']
     return found
 

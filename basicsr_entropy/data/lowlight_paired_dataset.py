@@ -44,7 +44,16 @@ class LowLightPairedDataset(Dataset):
             differ in size, cannot be read or are smaller than the crop.
     """
 
-    KEYS = ('dataroot', 'layout', 'split', 'dataroot_lq', 'dataroot_gt', 'io_backend', 'meta_info_file', 'filename_tmpl')
+    KEYS = (
+        'dataroot',
+        'layout',
+        'split',
+        'dataroot_lq',
+        'dataroot_gt',
+        'io_backend',
+        'meta_info_file',
+        'filename_tmpl',
+    )
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ IMAGE_KEYS = ('gt_size', 'use_hflip', 'use_rot', 'mean', 'std', 'color')
 
 def option_path(opt: Mapping[str, Any]) -> str:
     """Where a dataset's options stand in an option file, e.g. datasets.train (LOLv1)."""
-    return f"datasets.{opt.get('phase', '?')} ({opt.get('name', 'unnamed')})"
+    return f'datasets.{opt.get("phase", "?")} ({opt.get("name", "unnamed")})'
 
 
 def crop_size(opt: Mapping[str, Any]) -> int | None:

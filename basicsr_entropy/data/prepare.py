@@ -32,10 +32,12 @@ def prepare_stores(
     found = {split.split: split for split in find_splits(root, layout)}
     missing = [split for split in splits or () if split not in found]
     if missing:
-        raise FileNotFoundError(f"--split {missing[0]}: not under {root}; there are {', '.join(found)}")
+        raise FileNotFoundError(f'--split {missing[0]}: not under {root}; there are {", ".join(found)}')
     chosen = [found[name] for name in splits or found]
     # every writer is made before the first image is read, so that a store in the way is no late surprise
-    writers = [(StoreWriter(store_path(out, s.split, 'lq')), StoreWriter(store_path(out, s.split, 'gt'))) for s in chosen]
+    writers = [
+        (StoreWriter(store_path(out, s.split, 'lq')), StoreWriter(store_path(out, s.split, 'gt'))) for s in chosen
+    ]
     return {split.split: _write_split(split, *pair) for split, pair in zip(chosen, writers)}
 
 

@@ -43,7 +43,9 @@ def spaced_times(timesteps: int, steps: int) -> list[int]:
         ValueError: If steps is not in 1..T.
     """
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= timesteps:
-        raise ValueError(f'steps must be a whole number from 1 to {timesteps} (the timesteps of the sde), got {steps!r}')
+        raise ValueError(
+            f'steps must be a whole number from 1 to {timesteps} (the timesteps of the sde), got {steps!r}'
+        )
     return [round(timesteps * (steps - i) / steps) for i in range(steps + 1)]
 
 

@@ -188,13 +188,14 @@ class _Strip:
 
     def _spread(self, slopes: list[torch.Tensor]) -> torch.Tensor:
         """Sum over windows of the window sums of their slopes: the transpose of `_window_sums`, which is itself."""
-        spread, rows, radius = None, None, self.density.radius
-        for side, slope in zip(reversed(self.density.windows), reversed(slopes)):
-            total = self._sum_of_rows(slope, side // 2)
-            spread = total.clone() if spread is None else spread.add_(total)
-            for distance in range(1, side // 2 + 1):
-                _add_shifted(spread, total, distance)
-        return spread
+        by_radius = {side // 2: slope for side, slope in zip(self.density.windows, slopes)}
+        spread, within = torch.zeros_like(slopes[0]), torch.zeros_like(slopes[0])
+        for distance in range(self.density.radius, -1, -1):
+            if distance in by_radius:  # this window and all larger ones reach so far
+                within += self._sum_of_rows(by_radius[distance], distance)
+            if distance:
+                _add_shifted(spread, within, distance)
+        return spread.add_(within)
 
 
 def _outer(value: torch.Tensor, neighbor: torch.Tensor) -> torch.Tensor:

@@ -195,7 +195,7 @@ def check_options(
 
 def _one_of(name: str, value: object, known: Sequence[str] | dict) -> None:
     if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        raise ValueError(f'{name} must be one of {", ".join(known)}, got {value!r}')
 
 
 def _is_whole(value: object) -> bool:
@@ -247,9 +247,7 @@ def _luma(image: torch.Tensor) -> torch.Tensor:
     return (image * image.new_tensor(LUMA).view(3, 1, 1)).sum(dim=1, keepdim=True)
 
 
-def _in_levels(
-    image: torch.Tensor, value_range: Sequence[float], levels: int, straight_through: bool
-) -> torch.Tensor:
+def _in_levels(image: torch.Tensor, value_range: Sequence[float], levels: int, straight_through: bool) -> torch.Tensor:
     low, high = value_range
     clamped = image.clamp(low, high)
     if straight_through:
@@ -278,9 +276,7 @@ def _global_divergence(
         )
         return a @ b.transpose(1, 2) * (density.scale(bandwidth)[:, None] / value[0].numel())
 
-    return _Divergence.apply(
-        histogram(target_value, target_neighbor), histogram(pred_value, pred_neighbor), divergence
-    )
+    return _Divergence.apply(histogram(target_value, target_neighbor), histogram(pred_value, pred_neighbor), divergence)
 
 
 class _Divergence(torch.autograd.Function):

@@ -16,7 +16,7 @@ def check_comparing(loss: nn.Module, path: str) -> None:
     needed = [p.name for p in _arguments(loss) if p.default is p.empty]
     if len(needed) > 2 or (len(needed) == 2 and needed[1] not in ('target', 'gt')):
         raise ValueError(
-            f"{path}: {type(loss).__name__} takes ({', '.join(needed)}), so it does not compare a prediction with a "
+            f'{path}: {type(loss).__name__} takes ({", ".join(needed)}), so it does not compare a prediction with a '
             'target; use losses such as L1Loss, PerceptualLoss or SpatialEntropyLoss'
         )
 

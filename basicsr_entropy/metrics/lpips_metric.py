@@ -69,7 +69,7 @@ def _network(net: str, trunk: str | None, device: str) -> torch.nn.Module:
     weights = torch.load(path, map_location='cpu', weights_only=True)
     # lpips cuts torchvision's `features` into slices and keeps the layers' numbers
     for name, tensor in network.net.state_dict().items():
-        key = f"features.{name.partition('.')[2]}"
+        key = f'features.{name.partition(".")[2]}'
         found = weights.get(key, weights.get(key.removeprefix('features.')))
         if found is None or found.shape != tensor.shape:
             raise ValueError(f'{path} is no trunk of the {net} network: {key} is missing or of another shape')

@@ -52,10 +52,10 @@ def load_weights(net: nn.Module, weights: Mapping[str, torch.Tensor], path: str,
     for keys, what in ((missing, 'are missing'), (unexpected, 'are unknown'), (reshaped, 'have another shape')):
         if keys:
             more = f' and {len(keys) - 3} more' if len(keys) > 3 else ''
-            troubles.append(f"{', '.join(keys[:3])}{more} {what}")
+            troubles.append(f'{", ".join(keys[:3])}{more} {what}')
     if strict and troubles:
         raise ValueError(
-            f"path.pretrain_network_g: {path} does not fit network_g ({type(net).__name__}): {'; '.join(troubles)}. "
+            f'path.pretrain_network_g: {path} does not fit network_g ({type(net).__name__}): {"; ".join(troubles)}. '
             'Give network_g the options the weights were trained with, or set path.strict_load_g: false'
         )
     fitting = {key: value for key, value in weights.items() if key in own and key not in reshaped}

@@ -65,7 +65,12 @@ class IRSDEModel(SRModel):
             spaced_times(self.process.timesteps, steps)
         except ValueError as error:
             raise ValueError(f'val.sampler.steps: {error}') from error
-        return {'type': kind, 'steps': steps, 'seed': options.get('seed', 0), 'progress': options.get('progress', False)}
+        return {
+            'type': kind,
+            'steps': steps,
+            'seed': options.get('seed', 0),
+            'progress': options.get('progress', False),
+        }
 
     def print_network(self, net: nn.Module) -> None:
         """Nothing: the layers of a network this deep fill pages, and `_log_complexity` counts its parameters."""
@@ -80,7 +85,7 @@ class IRSDEModel(SRModel):
         flops = FlopAnalyzer(net, (image, image, torch.ones(1, device=self.device))).unsupported_ops_warnings(False)
         get_root_logger().info(
             f'One evaluation at {COMPLEXITY_SIZE}x{COMPLEXITY_SIZE}: {flops.total() / 1e9:.2f} GFLOPs (multiply-adds), '
-            f"{parameter_count(net)[''] / 1e6:.2f} M parameters"
+            f'{parameter_count(net)[""] / 1e6:.2f} M parameters'
         )
 
     # Training
@@ -115,13 +120,15 @@ class IRSDEModel(SRModel):
             options = dict(options)
             compared = options.pop('compare', 'state')
             if compared not in COMPARED:
-                raise ValueError(f"{path}.compare: must be one of {', '.join(COMPARED)}, got {compared!r}")
+                raise ValueError(f'{path}.compare: must be one of {", ".join(COMPARED)}, got {compared!r}')
             self.losses[name] = build(LOSS_REGISTRY, options, path)
             self.compared[name] = compared
             check_comparing(self.losses[name], path)
-            get_root_logger().info(f"Loss l_{name}: {options['type']} on {compared}")
+            get_root_logger().info(f'Loss l_{name}: {options["type"]} on {compared}')
         if not self.losses:
-            raise ValueError('train: no loss; add one as train.<name>_opt, e.g. entropy_opt: {type: SpatialEntropyLoss}')
+            raise ValueError(
+                'train: no loss; add one as train.<name>_opt, e.g. entropy_opt: {type: SpatialEntropyLoss}'
+            )
         self.losses.to(self.device)
 
     def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
@@ -172,7 +179,10 @@ class IRSDEModel(SRModel):
         process, wanted, pairs = self.process, set(self.compared.values()), {}
         if 'state' in wanted:
             predicted_noise = process.predicted_noise(x_t, mu, t, prediction)
-            pairs['state'] = process.reverse_sde_mean(x_t, mu, t, predicted_noise), process.posterior_mean(x_t, x0, mu, t)
+            pairs['state'] = (
+                process.reverse_sde_mean(x_t, mu, t, predicted_noise),
+                process.posterior_mean(x_t, x0, mu, t),
+            )
         if 'x0' in wanted:
             pairs['x0'] = process.predicted_x0(x_t, mu, t, prediction), x0
         if 'noise' in wanted:
@@ -212,7 +222,7 @@ class IRSDEModel(SRModel):
         own = Subset(dataset, range(rank, len(dataset), world_size))
         measured = []
         quiet = rank != 0 or not val_opt.get('pbar')
-        for data in tqdm(DataLoader(own), desc=f"Test {dataset.opt['name']}", unit='image', disable=quiet):
+        for data in tqdm(DataLoader(own), desc=f'Test {dataset.opt["name"]}', unit='image', disable=quiet):
             self.feed_data(data)
             self.test()
             visuals = self.get_current_visuals()
@@ -235,12 +245,14 @@ class IRSDEModel(SRModel):
         folder = self.opt['path']['visualization']
         if self.opt['is_train']:
             return osp.join(folder, image_name, f'{image_name}_{current_iter}.png')
-        return osp.join(folder, dataset_name, f"{image_name}_{self.opt['val'].get('suffix') or self.opt['name']}.png")
+        return osp.join(folder, dataset_name, f'{image_name}_{self.opt["val"].get("suffix") or self.opt["name"]}.png')
 
     def _measure(self, images: Mapping[str, Any], dataset_name: str) -> dict[str, float]:
         metrics = self.opt['val'].get('metrics') or {}
         if metrics and 'img2' not in images:
-            raise ValueError(f"val.metrics: dataset '{dataset_name}' has no ground truth to measure against; remove them")
+            raise ValueError(
+                f"val.metrics: dataset '{dataset_name}' has no ground truth to measure against; remove them"
+            )
         return {name: float(calculate_metric(images, options)) for name, options in metrics.items()}
 
     def _record(self, measured: list[dict[str, float]], dataset_name: str, current_iter, tb_logger) -> None:
@@ -253,7 +265,9 @@ class IRSDEModel(SRModel):
 
     # Checkpoints
 
-    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params') -> None:
+    def load_network(
+        self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
+    ) -> None:
         """Loads weights that BasicSR saved, or a bare state dict; see `read_weights`.
 
         Raises:

@@ -63,7 +63,9 @@ def test_asks_when_several_layouts_are_there(tmp_path):
 def test_says_what_is_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match='no folder .*absent'):
         find_splits(tmp_path / 'absent')
-    with pytest.raises(FileNotFoundError, match=r'no split of a known layout under .*LOL v1: \{our485/low,our485/high\}'):
+    with pytest.raises(
+        FileNotFoundError, match=r'no split of a known layout under .*LOL v1: \{our485/low,our485/high\}'
+    ):
         find_splits(tmp_path)
     with pytest.raises(ValueError, match="no layout 'lolv3'; known are auto, lolv1"):
         find_splits(tmp_path, 'lolv3')

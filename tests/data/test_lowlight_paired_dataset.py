@@ -21,7 +21,9 @@ def test_splits_follow_the_phase(lolv1):
     assert len(dataset(lolv1, **TRAIN)) == 4
     assert len(dataset(lolv1)) == len(dataset(lolv1, phase='test')) == 2
     assert len(dataset(lolv1, split='train')) == 4
-    with pytest.raises(FileNotFoundError, match=r"datasets.val \(LOL\): split: no 'val' under .*; splits there: test, train"):
+    with pytest.raises(
+        FileNotFoundError, match=r"datasets.val \(LOL\): split: no 'val' under .*; splits there: test, train"
+    ):
         dataset(lolv1, split='val')
     with pytest.raises(ValueError, match="split: must be one of train, val, test, got 'eval'"):
         dataset(lolv1, split='eval')
@@ -79,11 +81,13 @@ def test_folders_and_stores_of_one_set_are_the_same(lolv1, tmp_path):
         for a, b in zip(stores, folders):
             assert torch.equal(a['lq'], b['lq'])
             assert torch.equal(a['gt'], b['gt'])
-    named = LowLightPairedDataset({
-        'phase': 'val',
-        'dataroot_lq': str(tmp_path / 'stores/test_lq.lmdb'),
-        'dataroot_gt': str(tmp_path / 'stores/test_gt.lmdb'),
-    })
+    named = LowLightPairedDataset(
+        {
+            'phase': 'val',
+            'dataroot_lq': str(tmp_path / 'stores/test_lq.lmdb'),
+            'dataroot_gt': str(tmp_path / 'stores/test_gt.lmdb'),
+        }
+    )
     assert torch.equal(named[1]['lq'], folders[1]['lq'])
 
 
@@ -115,7 +119,9 @@ def test_filename_template_and_meta_info_keep_their_meaning(tmp_path):
     with pytest.raises(ValueError, match='filename_tmpl: .*_night.png is not in lq_paths'):
         LowLightPairedDataset({**folders, 'filename_tmpl': '{}_night'})
     (tmp_path / 'meta.txt').write_text('00001.png (40,48,3)\n00003.png (40,48,3)\n')
-    chosen = LowLightPairedDataset({**folders, 'filename_tmpl': '{}_dark', 'meta_info_file': str(tmp_path / 'meta.txt')})
+    chosen = LowLightPairedDataset(
+        {**folders, 'filename_tmpl': '{}_dark', 'meta_info_file': str(tmp_path / 'meta.txt')}
+    )
     assert [item['gt_path'][-9:] for item in chosen] == ['00001.png', '00003.png']
 
 
@@ -157,8 +163,10 @@ def test_names_the_images_that_do_not_fit(lolv1):
 def test_stores_must_hold_the_same_keys(lolv1, tmp_path):
     prepare_stores(lolv1, tmp_path)
     with pytest.raises(ValueError, match="do not hold the same keys; the first odd one is '00001'"):
-        LowLightPairedDataset({
-            'phase': 'val',
-            'dataroot_lq': str(tmp_path / 'test_lq.lmdb'),
-            'dataroot_gt': str(tmp_path / 'train_gt.lmdb'),
-        })
+        LowLightPairedDataset(
+            {
+                'phase': 'val',
+                'dataroot_lq': str(tmp_path / 'test_lq.lmdb'),
+                'dataroot_gt': str(tmp_path / 'train_gt.lmdb'),
+            }
+        )

@@ -21,13 +21,15 @@ def test_keeps_the_bytes_of_every_image(lolv1, tmp_path):
 
 def test_stock_dataset_reads_our_stores(lolv1, tmp_path):
     prepare_stores(lolv1, tmp_path, splits=['test'])
-    stock = PairedImageDataset({
-        'dataroot_lq': str(tmp_path / 'test_lq.lmdb'),
-        'dataroot_gt': str(tmp_path / 'test_gt.lmdb'),
-        'io_backend': {'type': 'lmdb'},
-        'phase': 'val',
-        'scale': 1,
-    })
+    stock = PairedImageDataset(
+        {
+            'dataroot_lq': str(tmp_path / 'test_lq.lmdb'),
+            'dataroot_gt': str(tmp_path / 'test_gt.lmdb'),
+            'io_backend': {'type': 'lmdb'},
+            'phase': 'val',
+            'scale': 1,
+        }
+    )
     ours = LowLightPairedDataset({'dataroot': str(lolv1), 'phase': 'val'})
     assert len(stock) == len(ours) == 2
     for a, b in zip(stock, ours):
@@ -53,7 +55,9 @@ def test_prefixed_names_share_keys(tmp_path):
     root = tmp_path / 'Real_captured'
     write_pairs(root / 'Train/Low', root / 'Train/Normal', 2, 'low', 'normal')
     prepare_stores(tmp_path, tmp_path / 'out')
-    assert store_keys(tmp_path / 'out/train_lq.lmdb') == store_keys(tmp_path / 'out/train_gt.lmdb') == ['00001', '00002']
+    assert (
+        store_keys(tmp_path / 'out/train_lq.lmdb') == store_keys(tmp_path / 'out/train_gt.lmdb') == ['00001', '00002']
+    )
 
 
 def test_keys_keep_no_dot(tmp_path):
@@ -73,7 +77,6 @@ def test_map_grows(tmp_path, monkeypatch):
     assert all(reader.get(str(index)) == bytes([index]) * 20_000 for index in range(40))
     with pytest.raises(KeyError, match="a.lmdb holds no image '40'"):
         reader.get('40')
-
 
 
 @pytest.mark.parametrize(

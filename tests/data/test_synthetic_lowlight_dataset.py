@@ -105,6 +105,6 @@ def test_names_the_images_that_do_not_fit(photographs):
     (photographs / '1.png').write_bytes(b'damaged')
     with pytest.raises(ValueError, match='1.png cannot be read as an image'):
         dataset(photographs)[1]
+    (photographs.parent / 'empty').mkdir()
     with pytest.raises(FileNotFoundError, match='no image in'):
-        (photographs.parent / 'empty').mkdir()
         dataset(photographs.parent / 'empty')

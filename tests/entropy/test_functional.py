@@ -2,8 +2,7 @@ import pytest
 import torch
 from oracle import divergence_map
 
-from basicsr_entropy.entropy import DIVERGENCES, KERNELS, neighbor_weights, spatial_divergence, spatial_entropy
-from basicsr_entropy.entropy import eager
+from basicsr_entropy.entropy import DIVERGENCES, KERNELS, eager, neighbor_weights, spatial_divergence, spatial_entropy
 
 SYMMETRIC = ('hellinger', 'jensen_shannon')
 ZERO_AT_EQUALITY = ('hellinger', 'relative', 'jensen_shannon')

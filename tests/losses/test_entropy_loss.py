@@ -18,14 +18,16 @@ def images():
 def test_meets_the_published_loss_as_basicsr_builds_it(golden, case):
     numbers = {key[2:]: value for key, value in golden('relative_entropy').items() if key.startswith(f'{case}_')}
     weight = numbers.get('weight', torch.ones(1, 1, 3, 3))[0, 0].tolist()
-    loss = build_loss({
-        'type': 'SpatialEntropyLoss',
-        'divergence': 'relative',
-        'levels': int(numbers['levels']),
-        'bandwidth': float(numbers['bandwidth']),
-        'neighbor': weight,
-        'neighbor_norm': 'published',
-    })
+    loss = build_loss(
+        {
+            'type': 'SpatialEntropyLoss',
+            'divergence': 'relative',
+            'levels': int(numbers['levels']),
+            'bandwidth': float(numbers['bandwidth']),
+            'neighbor': weight,
+            'neighbor_norm': 'published',
+        }
+    )
     pred = numbers['pred'].requires_grad_()
     value = loss(pred, numbers['target'])
     value.backward()

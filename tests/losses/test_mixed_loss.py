@@ -9,7 +9,9 @@ from basicsr_entropy.losses import MixedLoss, SpatialEntropyLoss, compare
 def test_is_the_sum_of_its_losses_with_their_weights():
     pred, target = torch.rand(2, 2, 3, 8, 8)
     entropy = {'type': 'SpatialEntropyLoss', 'levels': 6, 'neighbor': 'uniform', 'loss_weight': 0.5}
-    mixed = build_loss({'type': 'MixedLoss', 'loss_weight': 2, 'losses': [{'type': 'L1Loss', 'loss_weight': 3}, entropy]})
+    mixed = build_loss(
+        {'type': 'MixedLoss', 'loss_weight': 2, 'losses': [{'type': 'L1Loss', 'loss_weight': 3}, entropy]}
+    )
     own = SpatialEntropyLoss(levels=6, neighbor='uniform')(pred, target)
     torch.testing.assert_close(mixed(pred, target), 2 * (3 * (pred - target).abs().mean() + 0.5 * own))
 
@@ -42,7 +44,11 @@ def test_counts_both_terms_of_a_perceptual_loss():
         ({'type': 'L1Loss'}, ValueError, 'losses must be a list of loss options'),
         ([{'loss_weight': 1}], KeyError, r'losses\[0\].type: missing'),
         ([{'type': 'L1Los'}], KeyError, r"losses\[0\].type: no 'L1Los' in the loss registry; did you mean 'L1Loss'?"),
-        ([{'type': 'L1Loss'}, {'type': 'L1Loss', 'weight': 1}], KeyError, r'losses\[1\].weight: there is no such option'),
+        (
+            [{'type': 'L1Loss'}, {'type': 'L1Loss', 'weight': 1}],
+            KeyError,
+            r'losses\[1\].weight: there is no such option',
+        ),
         ([{'type': 'SpatialEntropyLoss', 'levels': 1}], ValueError, r'losses\[0\]: levels must be'),
         ([{'type': 'GANLoss', 'gan_type': 'lsgan'}], ValueError, r'GANLoss takes \(input, target_is_real\)'),
     ],

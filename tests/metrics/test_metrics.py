@@ -17,9 +17,9 @@ def pair():
 def test_forgives_a_wrong_exposure_only(pair):
     dark, gt = pair
     assert calculate_psnr_gt_mean(dark, gt) > calculate_psnr(dark, gt, 0) + 10
-    assert calculate_ssim_gt_mean(dark, gt) > calculate_metric({'img': dark, 'img2': gt}, {
-        'type': 'calculate_ssim', 'crop_border': 0
-    })
+    assert calculate_ssim_gt_mean(dark, gt) > calculate_metric(
+        {'img': dark, 'img2': gt}, {'type': 'calculate_ssim', 'crop_border': 0}
+    )
     right = (dark * 2.0).clip(0, 255)
     assert calculate_psnr_gt_mean(dark, gt) == pytest.approx(calculate_psnr(right, gt, 0), abs=0.1)
 
@@ -53,7 +53,7 @@ def test_identical_images_are_perfect(pair):
 def test_lpips_reads_a_trunk_from_a_file(pair, tmp_path):
     lpips = pytest.importorskip('lpips')
     network = lpips.LPIPS(net='alex', pnet_rand=True, verbose=False)
-    trunk = {f"features.{key.partition('.')[2]}": value for key, value in network.net.state_dict().items()}
+    trunk = {f'features.{key.partition(".")[2]}': value for key, value in network.net.state_dict().items()}
     torch.save(trunk, tmp_path / 'alexnet.pth')
     metric = {'type': 'calculate_lpips', 'crop_border': 0, 'trunk': str(tmp_path / 'alexnet.pth')}
     large = [np.kron(image, np.ones((4, 4, 1), np.uint8)) for image in pair]

@@ -50,7 +50,12 @@ def test_refuses_what_is_no_state_dict(tmp_path):
 
 
 def test_says_what_does_not_fit(net):
-    weights = {'0.weight': torch.zeros(3, 5), '0.bias': torch.zeros(3), '1.weight': torch.zeros(1, 3), 'x': torch.ones(1)}
+    weights = {
+        '0.weight': torch.zeros(3, 5),
+        '0.bias': torch.zeros(3),
+        '1.weight': torch.zeros(1, 3),
+        'x': torch.ones(1),
+    }
     with pytest.raises(ValueError, match='1.bias are missing; x are unknown; 0.weight have another shape'):
         load_weights(net, weights, 'net.pth')
     troubles = load_weights(net, weights, 'net.pth', strict=False)

@@ -116,7 +116,9 @@ def test_gradient_clipping_bounds_the_step(options, batch):
         build_model(options(train__grad_clip_norm=0))
 
 
-@pytest.mark.parametrize('name', ['Adam', 'AdamW', 'Adamax', 'NAdam', 'RAdam', 'SGD', 'ASGD', 'RMSprop', 'Rprop', 'Lion'])
+@pytest.mark.parametrize(
+    'name', ['Adam', 'AdamW', 'Adamax', 'NAdam', 'RAdam', 'SGD', 'ASGD', 'RMSprop', 'Rprop', 'Lion']
+)
 def test_optimisers(options, batch, name):
     if name == 'Lion':
         pytest.importorskip('lion_pytorch')
@@ -233,7 +235,9 @@ def test_published_weights_load_strictly(options, golden, tmp_path, module):
                 out = net.eval()(numbers['xt'], numbers['mu'], numbers['t'])
             torch.testing.assert_close(out, numbers['out'], rtol=1e-5, atol=1e-5)
     wider = {**opt, 'network_g': {**network, 'width': 16}}
-    with pytest.raises(ValueError, match='official.pth does not fit network_g .* have another shape.*strict_load_g: false'):
+    with pytest.raises(
+        ValueError, match='official.pth does not fit network_g .* have another shape.*strict_load_g: false'
+    ):
         build_model(wider)
 
 
@@ -265,10 +269,18 @@ def test_leaves_the_callers_options_as_they_are(options):
         ({'val__sampler': {'steps': 11}}, ValueError, 'val.sampler.steps: steps must be a whole number from 1 to 10'),
         ({'val__sampler': {'step': 1}}, KeyError, 'val.sampler.step: there is no such option'),
         ({'train__entropy_opt': None}, ValueError, 'train: no loss; add one as train.<name>_opt'),
-        ({'train__entropy_opt': {'type': 'SpatialEntropyLoss', 'level': 4}}, KeyError, 'train.entropy_opt.level: there'),
+        (
+            {'train__entropy_opt': {'type': 'SpatialEntropyLoss', 'level': 4}},
+            KeyError,
+            'train.entropy_opt.level: there',
+        ),
         ({'train__pixel_opt': {**L1, 'compare': 'mean'}}, ValueError, 'train.pixel_opt.compare: must be one of state'),
         ({'train__gan_opt': {'type': 'GANLoss', 'gan_type': 'lsgan'}}, ValueError, 'train.gan_opt: GANLoss takes'),
-        ({'train__optim_g': {'type': 'AdamX', 'lr': 1}}, ValueError, "train.optim_g.type: no optimiser 'AdamX'; did you"),
+        (
+            {'train__optim_g': {'type': 'AdamX', 'lr': 1}},
+            ValueError,
+            "train.optim_g.type: no optimiser 'AdamX'; did you",
+        ),
         ({'train__optim_g': {'type': 'Adam', 'lr': 1, 'beta': 1}}, KeyError, 'train.optim_g.beta: there is no such'),
         ({'path__pretrain_network_g': 'absent.pth'}, FileNotFoundError, 'path.pretrain_network_g: no file absent.pth'),
     ],
