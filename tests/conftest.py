@@ -46,10 +46,12 @@ def write_image(path: Path, image: np.ndarray) -> None:
     assert cv2.imwrite(str(path), image)
 
 
-def write_pairs(lq_folder: Path, gt_folder: Path, count: int, lq_prefix: str = '', gt_prefix: str = '', first: int = 1):
+def write_pairs(
+    lq_folder: Path, gt_folder: Path, count: int, lq_prefix: str = '', gt_prefix: str = '', first: int = 1, **size
+) -> None:
     """Pairs numbered from `first`; the low-light image is the other one, darkened."""
     for index in range(first, first + count):
-        image = photograph(index)
+        image = photograph(index, **size)
         write_image(gt_folder / f'{gt_prefix}{index:05d}.png', image)
         write_image(lq_folder / f'{lq_prefix}{index:05d}.png', image // 8)
 
