@@ -65,7 +65,9 @@ def test_trains_and_tests_as_it_stands(run, sets, workdir, monkeypatch, name, ki
     tested = kind if (OPTIONS / f'test/{name}/{kind}.yml').is_file() else 'irsde_small'
     run_name = f'{kind}_{name}'
     renamed = {'name': run_name, 'path:pretrain_network_g': f'experiments/{run_name}/models/net_g_latest.pth'}
-    code, _, log = run('test', '-opt', OPTIONS / f'test/{name}/{tested}.yml', *force({**sampling, **smaller, **renamed}))
+    code, _, log = run(
+        'test', '-opt', OPTIONS / f'test/{name}/{tested}.yml', *force({**sampling, **smaller, **renamed})
+    )
     assert code == 0, log
     assert len(list((workdir / f'results/{run_name}/visualization/{name}').iterdir())) == 2
 
@@ -84,7 +86,7 @@ def test_tests_the_model_that_its_training_file_trains(path):
     test, train = load(path), load(Path('train', *path.parts[1:]))
     for key in ('name', 'model_type', 'sde', 'network_g'):
         assert test.get(key) == train.get(key)
-    assert test['path']['pretrain_network_g'] == f"experiments/{train['name']}/models/net_g_latest.pth"
+    assert test['path']['pretrain_network_g'] == f'experiments/{train["name"]}/models/net_g_latest.pth'
 
 
 @pytest.mark.parametrize('kind', KINDS)

@@ -1,0 +1,78 @@
+"""Trains option files with several seeds, tests each model, and shows the files side by side: mean and deviation.
+
+    python scripts/compare_losses.py --test options/test/LOLv1/irsde_small.yml --seeds 0 1 2 \\
+        --train options/train/LOLv1/irsde_small.yml options/train/LOLv1/irsde_l1.yml
+
+Runs that are there already are resumed or kept, so the command may be repeated after an interruption. The numbers go
+to OUT/results.json as well.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+import basicsr_entropy  # noqa: F401  (makes basicsr importable)
+from basicsr_entropy.pipeline import read_option_file
+from basicsr_entropy.report import METRICS, compare_results
+
+
+def run(command: str, options: dict, folder: Path, *arguments: str) -> None:
+    path = folder / f'{command}_{options["name"]}.yml'
+    path.write_text(yaml.safe_dump(options, sort_keys=False))
+    subprocess.run([sys.executable, '-m', 'basicsr_entropy.cli', command, '-opt', str(path), *arguments], check=True)
+
+
+def measure(train: dict, test: dict, name: str, seed: int, iterations: int | None, folder: Path) -> dict[str, float]:
+    """Mean metrics of one training, after its test."""
+    train = {**train, 'name': name, 'manual_seed': seed, 'val': None}
+    if iterations is not None:
+        train['train'] = {**train['train'], 'total_iter': iterations}
+        train['train']['scheduler'] = {**train['train']['scheduler'], 'periods': [iterations]}
+    latest = f'experiments/{name}/models/net_g_latest.pth'
+    if not Path(latest).is_file():
+        run('train', train, folder, '--auto_resume')
+    test = {**test, 'name': name, 'path': {**test['path'], 'pretrain_network_g': latest}}
+    run('test', test, folder)
+    images = compare_results(test)
+    return {key: statistics.mean(image.after[key] for image in images) for key in METRICS}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--train', nargs='+', required=True, help='option files to compare')
+    parser.add_argument('--test', required=True, help='option file that tests them')
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0])
+    parser.add_argument('--iterations', type=int, help='iterations of each training; those of the files by default')
+    parser.add_argument('--out', default='results/compare_losses', help='folder for the numbers')
+    arguments = parser.parse_args()
+    folder = Path(arguments.out)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    test, results = read_option_file(arguments.test), {}
+    for file in arguments.train:
+        train = read_option_file(file)
+        results[file] = [
+            measure(train, test, f'{train["name"]}_seed{seed}', seed, arguments.iterations, folder)
+            for seed in arguments.seeds
+        ]
+    (folder / 'results.json').write_text(json.dumps(results, indent=2))
+
+    table = Table(title=f'{len(arguments.seeds)} seeds, mean and deviation')
+    table.add_column('option file')
+    for key in METRICS:
+        table.add_column(key, justify='right')
+    for file, runs in results.items():
+        columns = [[each[key] for each in runs] for key in METRICS]
+        table.add_row(file, *(f'{statistics.mean(c):.3f} ± {statistics.pstdev(c):.3f}' for c in columns))
+    Console().print(table)
+
+
+if __name__ == '__main__':
+    main()
