@@ -54,7 +54,7 @@ def spatial_divergence(
         value_range: Values that the first and the last level stand for; the images are clamped to them.
         gray: Compare the BT.601 luma of RGB images instead of their channels.
         unit_mass: Normalise each pixel's densities over the levels. Without it values at the ends of the range lose
-            up to a quarter of their mass with the default kernel.
+            up to a quarter of their mass with the default kernel, and predictions far from the target are drawn there.
         clamp_grad: 'zero', or 'straight_through' to pass gradients to values beyond the range as if at its end.
         backend: 'auto' or 'eager'.
 
