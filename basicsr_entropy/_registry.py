@@ -43,20 +43,30 @@ def check_keys(options: Mapping[str, Any], known: Iterable[str], path: str) -> N
             raise KeyError(f'{path}.{key}: there is no such option{suggestion(key, known)}')
 
 
-def look_up(registry: Registry, options: Mapping[str, Any], path: str) -> Any:
-    """What options['type'] names in the registry.
+def look_up(registry: Registry, name: str, path: str) -> Any:
+    """What a name stands for in the registry.
+
+    Args:
+        registry: One of BasicSR's registries.
+        name: Name of an entry.
+        path: Where the name stands in the option file, for the error.
 
     Raises:
-        KeyError: If the type is missing or unknown; names the option path.
+        KeyError: If there is no such entry; names the option path and the nearest entry.
     """
+    known = dict(iter(registry))
+    for candidate in (name, f'{name}_basicsr'):  # BasicSR adds a suffix to some of its own
+        if candidate in known:
+            return known[candidate]
+    near = suggestion(name, (entry.removesuffix('_basicsr') for entry in known))
+    raise KeyError(f"{path}: no '{name}' in the {registry._name} registry{near}")
+
+
+def look_up_type(registry: Registry, options: Mapping[str, Any], path: str) -> Any:
+    """What options['type'] stands for in the registry; errors as in `look_up`, also for a missing type."""
     if not isinstance(options, Mapping) or 'type' not in options:
         raise KeyError(f'{path}.type: missing; it names an entry of the {registry._name} registry')
-    known = dict(iter(registry))
-    for name in (options['type'], f'{options["type"]}_basicsr'):  # BasicSR adds a suffix to some of its own
-        if name in known:
-            return known[name]
-    near = suggestion(options['type'], (name.removesuffix('_basicsr') for name in known))
-    raise KeyError(f"{path}.type: no '{options['type']}' in the {registry._name} registry{near}")
+    return look_up(registry, options['type'], f'{path}.type')
 
 
 def check_arguments(callee: Any, options: Mapping[str, Any], path: str) -> None:
@@ -91,7 +101,7 @@ def build(registry: Registry, options: Mapping[str, Any], path: str) -> Any:
         KeyError: If the type or an option is unknown, or one is missing.
         ValueError: If the built thing refuses an option; the message begins with the path.
     """
-    callee = look_up(registry, options, path)
+    callee = look_up_type(registry, options, path)
     check_arguments(callee, options, path)
     try:
         return callee(**{key: value for key, value in options.items() if key != 'type'})

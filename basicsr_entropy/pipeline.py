@@ -17,7 +17,7 @@ from basicsr import train as basicsr_train
 from basicsr.archs import ARCH_REGISTRY
 from basicsr.utils.registry import DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
-from basicsr_entropy._registry import PACKAGE, build, check_arguments, look_up
+from basicsr_entropy._registry import PACKAGE, build, check_arguments, look_up, look_up_type
 from basicsr_entropy.data.layouts import find_splits, shared_images
 
 
@@ -100,14 +100,14 @@ def check_options(opt: Mapping[str, Any], is_train: bool) -> None:
             raise KeyError(f'{key}: missing from the option file')
     if opt['num_gpu'] and not torch.cuda.is_available():
         raise ValueError(f'num_gpu: {opt["num_gpu"]} asked for, but torch sees no CUDA device; use auto or 0')
-    look_up(MODEL_REGISTRY, {'type': opt['model_type']}, 'model_type')
+    look_up(MODEL_REGISTRY, opt['model_type'], 'model_type')
     for key in opt:
         if key.startswith('network_'):
-            check_arguments(look_up(ARCH_REGISTRY, opt[key], key), opt[key], key)
+            check_arguments(look_up_type(ARCH_REGISTRY, opt[key], key), opt[key], key)
     for name, dataset in opt['datasets'].items():
-        look_up(DATASET_REGISTRY, dataset, f'datasets.{name}')
+        look_up_type(DATASET_REGISTRY, dataset, f'datasets.{name}')
     for name, metric in ((opt.get('val') or {}).get('metrics') or {}).items():
-        look_up(METRIC_REGISTRY, metric, f'val.metrics.{name}')
+        look_up_type(METRIC_REGISTRY, metric, f'val.metrics.{name}')
     if is_train:
         if 'train' not in opt['datasets']:
             raise KeyError('datasets.train: missing; training needs a dataset')
@@ -121,7 +121,7 @@ def _check_losses(opt: Mapping[str, Any]) -> None:
         if not key.endswith('_opt') or options is None:
             continue
         path = f'train.{key}'
-        loss = look_up(LOSS_REGISTRY, options, path)
+        loss = look_up_type(LOSS_REGISTRY, options, path)
         given = {name: value for name, value in options.items() if name != 'compare'}
         check_arguments(loss, given, path)
         if loss.__module__.partition('.')[0] == PACKAGE:  # light to build, unlike a perceptual loss

@@ -210,7 +210,7 @@ def test_broken_data_is_one_line_that_names_it(run, write_options, lolv1, damage
         ({'train__entropy_opt__level': 8}, "train.entropy_opt.level: there is no such option; did you mean 'levels'?"),
         ({'train__entropy_opt__type': 'SpatialEntropy'}, "train.entropy_opt.type: no 'SpatialEntropy' .* did you mean"),
         ({'network_g__depth': 3}, 'network_g.depth: there is no such option'),
-        ({'model_type': 'IRSDE'}, "model_type.type: no 'IRSDE' in the model registry; did you mean 'IRSDEModel'"),
+        ({'model_type': 'IRSDE'}, "model_type: no 'IRSDE' in the model registry; did you mean 'IRSDEModel'"),
         ({'datasets__train__type': 'LowLight'}, "datasets.train.type: no 'LowLight' in the dataset registry"),
         ({'val__metrics': {'psnr': {'type': 'psnr'}}}, "val.metrics.psnr.type: no 'psnr' in the metric registry"),
         ({'train': None}, 'train: missing from the option file'),

@@ -10,6 +10,7 @@ by any neighbour is a shift along one contiguous axis. Values in the padding are
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional as F
@@ -17,8 +18,20 @@ from torch.nn import functional as F
 from basicsr_entropy.entropy.divergences import Divergence
 from basicsr_entropy.entropy.kernels import Kernel, level_densities, level_density_slopes
 
-STRIP_PIXELS = 8192  # pixels of a strip, over all its planes
-BLOCK_ELEMENTS = 2**18  # values of a block of bins: a megabyte of float32, small enough for the cache
+
+class Budget(NamedTuple):
+    """How much is worked on at once: pixels of a strip over all its planes, and values of a block of bins."""
+
+    strip_pixels: int
+    block_elements: int
+
+
+CPU_BUDGET = Budget(8192, 2**18)  # a block is a megabyte of float32, small enough for the cache
+GPU_BUDGET = Budget(2**20, 2**25)  # few launches; a block is 128 MB
+
+
+def _budget(device: torch.device) -> Budget:
+    return CPU_BUDGET if device.type == 'cpu' else GPU_BUDGET
 
 
 @dataclass(frozen=True)
@@ -81,9 +94,9 @@ class LocalDivergence(torch.autograd.Function):
 
 def _strips(images: tuple[torch.Tensor, ...], bandwidth: torch.Tensor, density: LocalDensity) -> Iterator['_Strip']:
     planes, height, width = images[0].shape
-    stride = width + density.radius
-    rows = min(height, max(4 * density.radius + 1, STRIP_PIXELS // stride))
-    planes_a_strip = max(1, STRIP_PIXELS // (stride * (rows + 2 * density.radius)))
+    stride, pixels = width + density.radius, _budget(images[0].device).strip_pixels
+    rows = min(height, max(4 * density.radius + 1, pixels // stride))
+    planes_a_strip = max(1, pixels // (stride * (rows + 2 * density.radius)))
     for first_plane in range(0, planes, planes_a_strip):
         for first_row in range(0, height, rows):
             yield _Strip(
@@ -126,8 +139,9 @@ class _Strip:
     def _blocks(self) -> Iterator[tuple[slice, slice]]:
         """Blocks of value levels and neighbour levels that cover all bins."""
         levels, pixels = self.density.levels, self.values[0].numel()
-        neighbor_step = max(1, min(levels, BLOCK_ELEMENTS // pixels))
-        value_step = max(1, min(levels, BLOCK_ELEMENTS // (pixels * neighbor_step)))
+        elements = _budget(self.values[0].device).block_elements
+        neighbor_step = max(1, min(levels, elements // pixels))
+        value_step = max(1, min(levels, elements // (pixels * neighbor_step)))
         for i in range(0, levels, value_step):
             for j in range(0, levels, neighbor_step):
                 yield slice(i, i + value_step), slice(j, j + neighbor_step)

@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from basicsr_entropy._registry import build, check_arguments, check_keys, look_up, suggestion
+from basicsr_entropy._registry import build, check_arguments, check_keys, look_up_type, suggestion
 from basicsr_entropy.diffusion import SAMPLERS, MeanRevertingSDE, sample, spaced_times
 from basicsr_entropy.losses import check_comparing, compare
 from basicsr_entropy.models.checkpoint import load_weights, read_weights
@@ -51,7 +51,7 @@ class IRSDEModel(SRModel):
         except ValueError as error:
             raise ValueError(f'sde: {error}') from error
         self.sampler = self._sampler_options((opt.get('val') or {}).get('sampler') or {})
-        check_arguments(look_up(ARCH_REGISTRY, opt['network_g'], 'network_g'), opt['network_g'], 'network_g')
+        check_arguments(look_up_type(ARCH_REGISTRY, opt['network_g'], 'network_g'), opt['network_g'], 'network_g')
         super().__init__(opt)
         self.process.to(self.device)
         self._log_complexity()

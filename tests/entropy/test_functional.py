@@ -84,10 +84,11 @@ def test_does_not_depend_on_how_the_work_is_cut(monkeypatch, divergence):
         return loss, torch.autograd.grad(loss.sum(), pred)[0]
 
     whole = value_and_grad()
-    monkeypatch.setattr(eager, 'STRIP_PIXELS', 40)  # strips of a few rows of one plane
-    monkeypatch.setattr(eager, 'BLOCK_ELEMENTS', 300)  # a bin or two a block
-    for cut, expected in zip(value_and_grad(), whole):
-        torch.testing.assert_close(cut, expected, rtol=1e-10, atol=1e-14)
+    # strips of a few rows of one plane and a bin or two a block, or all at once
+    for budget in (eager.Budget(40, 300), eager.GPU_BUDGET):
+        monkeypatch.setattr(eager, 'CPU_BUDGET', budget)
+        for cut, expected in zip(value_and_grad(), whole):
+            torch.testing.assert_close(cut, expected, rtol=1e-10, atol=1e-14)
 
 
 @pytest.mark.parametrize('divergence', DIVERGENCES)
