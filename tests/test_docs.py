@@ -1,0 +1,78 @@
+"""What the documents say of options, files and commands is so."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import basicsr_entropy
+from basicsr_entropy import cli
+from basicsr_entropy.data import LowLightDegradation, LowLightPairedDataset
+from basicsr_entropy.data.options import IMAGE_KEYS
+from basicsr_entropy.diffusion import MeanRevertingSDE
+from basicsr_entropy.losses import SpatialEntropyLoss
+
+ROOT = Path(basicsr_entropy.__file__).parents[1]
+OPTIONS = (ROOT / 'docs/options.md').read_text()
+
+
+def table(heading):
+    """Rows of the first table under a heading: keys, and what stands in the second column."""
+    section = re.search(rf'^## {heading}\n(.*?)(?=^## |\Z)', OPTIONS, re.MULTILINE | re.DOTALL)[1]
+    rows = re.findall(r'^\| (`.+?) \| (.*?) \|', section, re.MULTILINE)
+    return {key: value for keys, value in rows for key in re.findall(r'`([^`]+)`', keys)}
+
+
+def parameters(callee):
+    return {name: p.default for name, p in inspect.signature(callee).parameters.items()}
+
+
+def shown(default):
+    if isinstance(default, bool):
+        return str(default).lower()
+    return str(list(default)) if isinstance(default, tuple) else str(default)
+
+
+def same(documented, default):
+    return documented.replace('.0', '') == shown(default).replace('.0', '')
+
+
+def test_options_of_the_loss():
+    documented, actual = table('SpatialEntropyLoss'), parameters(SpatialEntropyLoss)
+    assert documented.keys() == actual.keys()
+    assert all(same(documented[name], default) for name, default in actual.items())
+
+
+def test_options_of_the_process():
+    documented = {
+        key.removeprefix('sde.'): value for key, value in table('IRSDEModel').items() if key.startswith('sde.')
+    }
+    actual = parameters(MeanRevertingSDE)
+    assert documented.keys() == actual.keys()
+    assert all(same(documented[name], default) for name, default in actual.items())
+
+
+def test_options_of_the_degradation():
+    documented, actual = table('SyntheticLowLightDataset'), parameters(LowLightDegradation)
+    assert documented.keys() == actual.keys()
+    assert all(same(documented[name], default) for name, default in actual.items())
+
+
+def test_options_of_the_paired_dataset():
+    assert table('LowLightPairedDataset').keys() == {*LowLightPairedDataset.KEYS, *IMAGE_KEYS, 'scale'}
+
+
+@pytest.mark.parametrize('document', ['README.md', 'docs/options.md', 'docs/results.md'])
+def test_files_and_links_exist(document):
+    text = (ROOT / document).read_text()
+    links = [link.partition('#')[0] for link in re.findall(r'\]\(([^)]+)\)', text) if '://' not in link]
+    named = re.findall(r'(?:options|scripts)/[\w/]+\.(?:yml|py)', text)
+    assert links or named
+    for path in [(ROOT / document).parent / link for link in links if link] + [ROOT / name for name in named]:
+        assert path.exists(), path
+
+
+def test_commands_of_the_readme_are_the_programs():
+    commands = set(re.findall(r'^basicsr-entropy (\w+)', (ROOT / 'README.md').read_text(), re.MULTILINE))
+    assert commands == set(re.findall(r'^  (\w+) -', cli.USAGE, re.MULTILINE))
