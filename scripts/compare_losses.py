@@ -58,19 +58,19 @@ def main() -> None:
     test, results = read_option_file(arguments.test), {}
     for file in arguments.train:
         train = read_option_file(file)
-        results[file] = [
+        results[train['name']] = [
             measure(train, test, f'{train["name"]}_seed{seed}', seed, arguments.iterations, folder)
             for seed in arguments.seeds
         ]
     (folder / 'results.json').write_text(json.dumps(results, indent=2))
 
     table = Table(title=f'{len(arguments.seeds)} seeds, mean and deviation')
-    table.add_column('option file')
+    table.add_column('run')
     for key in METRICS:
         table.add_column(key, justify='right')
-    for file, runs in results.items():
+    for name, runs in results.items():
         columns = [[each[key] for each in runs] for key in METRICS]
-        table.add_row(file, *(f'{statistics.mean(c):.3f} ± {statistics.pstdev(c):.3f}' for c in columns))
+        table.add_row(name, *(f'{statistics.mean(c):.3f} ± {statistics.pstdev(c):.3f}' for c in columns))
     Console().print(table)
 
 
