@@ -89,7 +89,7 @@ def _report(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     test = read_option_file(options.opt)
     compared = report.compare_results(test)
-    picture = options.picture or f'results/{test["name"]}/comparison.png'
+    picture = options.picture or report.results_root(test) / 'comparison.png'
     report.write_picture(compared, picture)
     report.print_table(compared, test['name'])
     print(f'picture: {picture}')

@@ -34,12 +34,17 @@ class Compared(NamedTuple):
     after: dict[str, float]
 
 
-def compare_results(options: Mapping[str, Any], folder: str | Path = 'results') -> list[Compared]:
+def results_root(options: Mapping[str, Any]) -> Path:
+    """Where the test of an option file writes: path.results_root, or results/NAME."""
+    asked = (options.get('path') or {}).get('results_root')
+    return Path(asked).expanduser() if asked else Path('results') / options['name']
+
+
+def compare_results(options: Mapping[str, Any]) -> list[Compared]:
     """Measures the outputs of a test run beside its inputs.
 
     Args:
         options: Content of the test option file.
-        folder: Where BasicSR's test pipeline wrote its results.
 
     Returns:
         Images in the order of the datasets.
@@ -52,7 +57,7 @@ def compare_results(options: Mapping[str, Any], folder: str | Path = 'results') 
     suffix = (options.get('val') or {}).get('suffix') or options['name']
     for dataset_options in options['datasets'].values():
         dataset = build_dataset({'phase': 'test', 'scale': options.get('scale', 1), **copy.deepcopy(dataset_options)})
-        outputs = Path(folder) / options['name'] / 'visualization' / dataset_options['name']
+        outputs = results_root(options) / 'visualization' / dataset_options['name']
         for item in tqdm(dataset, desc=f'Measure {dataset_options["name"]}', unit='image', total=len(dataset)):
             if 'gt' not in item:
                 raise ValueError(f"datasets: '{dataset_options['name']}' has no ground truth to measure against")

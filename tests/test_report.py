@@ -49,3 +49,13 @@ def test_names_a_missing_output(run, tested, workdir):
     assert code == 1
     assert 'error: no output results/perfect/visualization/LOL/00012_perfect.png; run `basicsr-entropy test`' in err
     assert not (workdir / 'results/perfect/comparison.png').exists()
+
+
+def test_follows_the_results_root_of_the_option_file(run, tested, workdir, tmp_path):
+    options = yaml.safe_load(tested.read_text())
+    options['path'] = {'results_root': str(tmp_path / 'elsewhere')}
+    tested.write_text(yaml.safe_dump(options))
+    (workdir / 'results/perfect').rename(tmp_path / 'elsewhere')
+    code, _, err = run('report', '-opt', tested)
+    assert code == 0, err
+    assert (tmp_path / 'elsewhere/comparison.png').is_file()
