@@ -16,6 +16,7 @@ setup(
     license_files=['LICENSE'],
     python_requires='>=3.10,<3.13',
     packages=find_packages(include=['basicsr_entropy', 'basicsr_entropy.*']),
+    package_data={'basicsr_entropy.entropy': ['*.c']},
     install_requires=[
         'torch>=2.4',
         'torchvision',
@@ -33,7 +34,8 @@ setup(
     extras_require={
         'lion': ['lion-pytorch>=0.2'],
         'lpips': ['lpips>=0.1.4'],
-        'dev': ['pytest>=8', 'ruff>=0.9'],
+        # CUDA builds of torch bring Triton along; the tests run its kernel in its interpreter where there is no GPU
+        'dev': ['pytest>=8', 'ruff>=0.9', 'triton>=3.6; platform_system == "Linux"'],
     },
     entry_points={'console_scripts': ['basicsr-entropy=basicsr_entropy.cli:main']},
     classifiers=[

@@ -1,15 +1,11 @@
 """Differentiable spatial entropy. Knows torch only: no BasicSR, no diffusion."""
 
+from basicsr_entropy.entropy.backends import BACKENDS
 from basicsr_entropy.entropy.divergences import DIVERGENCES
-from basicsr_entropy.entropy.functional import (
-    BACKENDS,
-    check_images,
-    check_options,
-    spatial_divergence,
-    spatial_entropy,
-)
+from basicsr_entropy.entropy.functional import check_images, spatial_divergence, spatial_entropy
 from basicsr_entropy.entropy.kernels import KERNELS
 from basicsr_entropy.entropy.neighbors import NEIGHBORS, RANDOM_NEIGHBORS, neighbor_weights
+from basicsr_entropy.entropy.options import DensityOptions, check_choice
 
 __all__ = [
     'BACKENDS',
@@ -17,8 +13,9 @@ __all__ = [
     'KERNELS',
     'NEIGHBORS',
     'RANDOM_NEIGHBORS',
+    'DensityOptions',
+    'check_choice',
     'check_images',
-    'check_options',
     'neighbor_weights',
     'spatial_divergence',
     'spatial_entropy',

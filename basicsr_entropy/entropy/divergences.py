@@ -93,5 +93,5 @@ DIVERGENCES: dict[str, Divergence] = {
     'jensen_shannon': Divergence(jensen_shannon, jensen_shannon_slope),
 }
 
-# entropy of q alone; p is ignored
-SHANNON = Divergence(shannon, shannon_slope)
+# with the entropy of q alone, which ignores p
+FUNCTIONALS: dict[str, Divergence] = {**DIVERGENCES, 'shannon': Divergence(shannon, shannon_slope)}

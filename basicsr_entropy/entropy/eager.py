@@ -8,15 +8,15 @@ Strips are stored flat, with `radius` zero pixels after each row and `radius` ze
 by any neighbour is a shift along one contiguous axis. Values in the padding are never read into a result.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch.nn import functional as F
 
-from basicsr_entropy.entropy.divergences import Divergence
-from basicsr_entropy.entropy.kernels import Kernel, level_densities, level_density_slopes
+from basicsr_entropy.entropy.divergences import FUNCTIONALS, Divergence
+from basicsr_entropy.entropy.kernels import KERNELS, level_densities, level_density_slopes
+from basicsr_entropy.entropy.options import DensityOptions
 
 
 class Budget(NamedTuple):
@@ -34,75 +34,62 @@ def _budget(device: torch.device) -> Budget:
     return CPU_BUDGET if device.type == 'cpu' else GPU_BUDGET
 
 
-@dataclass(frozen=True)
-class LocalDensity:
-    """How densities are made.
+def local_divergence(
+    images: Sequence[torch.Tensor], bandwidth: torch.Tensor, options: DensityOptions, divergence: str
+) -> torch.Tensor:
+    """Divergence of local joint densities at every pixel, the mean over windows.
 
-    Attributes:
-        kernel: Kernel over the levels.
-        levels: Number of levels L.
-        windows: Side lengths of the square windows, odd, ascending.
-        unit_mass: Normalise each pixel's densities over the levels.
-        published_scale: Divide products of densities by 0.5 h instead of h^2.
+    Args:
+        images: Prediction's values and neighbour values, then the target's, in levels: (P, H, W) each, planes first.
+            Gradients reach the prediction's.
+        bandwidth: Of each plane in levels, (P, 1).
+        options: How densities are made.
+        divergence: Name of the divergence, or 'shannon'.
+
+    Returns:
+        Map of shape (P, H, W).
     """
-
-    kernel: Kernel
-    levels: int
-    windows: tuple[int, ...]
-    unit_mass: bool = False
-    published_scale: bool = False
-
-    @property
-    def radius(self) -> int:
-        return self.windows[-1] // 2
-
-    def scale(self, bandwidth: torch.Tensor) -> torch.Tensor:
-        """Factor of the product a_i b_j. Densities of unit mass need none."""
-        if self.unit_mass:
-            return torch.ones_like(bandwidth)
-        return 1 / (0.5 * bandwidth) if self.published_scale else 1 / bandwidth**2
+    return LocalDivergence.apply(*images, bandwidth, options, FUNCTIONALS[divergence])
 
 
 class LocalDivergence(torch.autograd.Function):
-    """Divergence map of two images given as values and neighbour values in levels.
-
-    Inputs: pred_value, pred_neighbor, target_value, target_neighbor of shape (P, H, W), planes first; bandwidth (P, 1).
-    Output: (P, H, W), the mean over windows. Gradients reach the two pred inputs only.
-    """
+    """`local_divergence` with its gradient."""
 
     @staticmethod
-    def forward(ctx, pred_value, pred_neighbor, target_value, target_neighbor, bandwidth, density, divergence):
+    def forward(ctx, pred_value, pred_neighbor, target_value, target_neighbor, bandwidth, options, divergence):
         images = (pred_value, pred_neighbor, target_value, target_neighbor)
-        totals = pred_value.new_empty(len(density.windows), *pred_value.shape)
-        for strip in _strips(images, bandwidth, density):
+        totals = pred_value.new_empty(len(options.areas), *pred_value.shape)
+        for strip in _strips(images, bandwidth, options):
             strip.sum_terms(divergence, totals)
         ctx.save_for_backward(*images, bandwidth, totals)
-        ctx.density, ctx.divergence = density, divergence
+        ctx.options, ctx.divergence = options, divergence
         return divergence.finish(totals).mean(dim=0)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_output):
         *images, bandwidth, totals = ctx.saved_tensors
-        areas = torch.tensor([side**2 for side in ctx.density.windows], dtype=totals.dtype, device=totals.device)
-        grad_totals = ctx.divergence.finish_slope(totals) * grad_output / (len(areas) * areas.view(-1, 1, 1, 1))
+        grad_totals = ctx.divergence.finish_slope(totals) * grad_output
+        for grad_total, area in zip(grad_totals, ctx.options.areas):
+            grad_total /= len(grad_totals) * area
         grad_value, grad_neighbor = torch.zeros_like(images[0]), torch.zeros_like(images[1])
-        for strip in _strips(images, bandwidth, ctx.density):
+        for strip in _strips(images, bandwidth, ctx.options):
             strip.add_gradients(ctx.divergence, grad_totals, grad_value, grad_neighbor)
         return grad_value, grad_neighbor, None, None, None, None, None
 
 
-def _strips(images: tuple[torch.Tensor, ...], bandwidth: torch.Tensor, density: LocalDensity) -> Iterator['_Strip']:
+def _strips(images: tuple[torch.Tensor, ...], bandwidth: torch.Tensor, options: DensityOptions) -> Iterator['_Strip']:
     planes, height, width = images[0].shape
-    stride, pixels = width + density.radius, _budget(images[0].device).strip_pixels
-    rows = min(height, max(4 * density.radius + 1, pixels // stride))
-    planes_a_strip = max(1, pixels // (stride * (rows + 2 * density.radius)))
+    radius = options.radii[-1]
+    stride, pixels = width + radius, _budget(images[0].device).strip_pixels
+    rows = min(height, max(4 * radius + 1, pixels // stride))
+    planes_a_strip = max(1, pixels // (stride * (rows + 2 * radius)))
     for first_plane in range(0, planes, planes_a_strip):
         for first_row in range(0, height, rows):
             yield _Strip(
                 images,
                 bandwidth,
-                density,
+                options,
                 slice(first_plane, min(first_plane + planes_a_strip, planes)),
                 slice(first_row, min(first_row + rows, height)),
             )
@@ -111,10 +98,10 @@ def _strips(images: tuple[torch.Tensor, ...], bandwidth: torch.Tensor, density: 
 class _Strip:
     """Some rows of some planes, with the rows around them that their windows reach."""
 
-    def __init__(self, images, bandwidth, density: LocalDensity, planes: slice, rows: slice) -> None:
+    def __init__(self, images, bandwidth, options: DensityOptions, planes: slice, rows: slice) -> None:
         height, self.width = images[0].shape[1:]
-        self.density, self.planes, self.rows = density, planes, rows
-        radius = density.radius
+        self.options, self.planes, self.rows = options, planes, rows
+        self.radius = radius = options.radii[-1]
         self.stride = self.width + radius
         # rows to read, and how many of the rows around the strip lie beyond the image
         self.reach = slice(max(rows.start - radius, 0), min(rows.stop + radius, height))
@@ -122,23 +109,23 @@ class _Strip:
         self.bandwidth = bandwidth[planes]
         self.values = [self._flat(image[planes, self.reach]) for image in images]
         self.inside = self._flat(torch.ones_like(images[0][planes, self.reach]))[:, None]
-        self.inside *= density.scale(self.bandwidth)[:, None]
+        self.inside *= options.scale(self.bandwidth)[:, None]
 
     def _flat(self, rows: torch.Tensor) -> torch.Tensor:
         """(P, rows read, W) -> (P, M), zeros in the padding."""
-        return F.pad(rows, (0, self.density.radius, self.above, self.below)).flatten(1)
+        return F.pad(rows, (0, self.radius, self.above, self.below)).flatten(1)
 
     def _unflat(self, flat: torch.Tensor) -> torch.Tensor:
         """(..., M) -> (..., all rows of the strip, W)."""
         return flat.unflatten(-1, (-1, self.stride))[..., : self.width]
 
     def _levels(self, values: torch.Tensor, slopes: bool):
-        make = level_density_slopes if slopes else level_densities
-        return make(values, self.bandwidth, self.density.kernel, self.density.levels, self.density.unit_mass)
+        options, make = self.options, level_density_slopes if slopes else level_densities
+        return make(values, self.bandwidth, KERNELS[options.kernel], options.levels, options.unit_mass)
 
     def _blocks(self) -> Iterator[tuple[slice, slice]]:
         """Blocks of value levels and neighbour levels that cover all bins."""
-        levels, pixels = self.density.levels, self.values[0].numel()
+        levels, pixels = self.options.levels, self.values[0].numel()
         elements = _budget(self.values[0].device).block_elements
         neighbor_step = max(1, min(levels, elements // pixels))
         value_step = max(1, min(levels, elements // (pixels * neighbor_step)))
@@ -150,19 +137,19 @@ class _Strip:
         """Writes the sum of the terms over all bins into totals (windows, P, H, W), for the strip's own rows."""
         q_value, q_neighbor, p_value, p_neighbor = (self._levels(values, slopes=False) for values in self.values)
         q_value, p_value = q_value * self.inside, p_value * self.inside
-        sums = [0.0] * len(self.density.windows)
+        sums = [0.0] * len(self.options.areas)
         for i, j in self._blocks():
             p, q = _outer(p_value[:, i], p_neighbor[:, j]), _outer(q_value[:, i], q_neighbor[:, j])
-            for k, (side, p_sum, q_sum) in enumerate(self._window_sums(p, q)):
-                sums[k] += divergence.term(p_sum, q_sum, side**2).sum(dim=(1, 2)) / side**2
-        radius = self.density.radius
+            for k, (area, p_sum, q_sum) in enumerate(self._window_sums(p, q)):
+                sums[k] += divergence.term(p_sum, q_sum, area).sum(dim=(1, 2)) / area
+        radius = self.radius
         for k, total in enumerate(sums):
             rows = self._unflat(total)
             totals[k, self.planes, self.rows] = rows[:, radius : rows.shape[1] - radius]
 
     def add_gradients(self, divergence: Divergence, grad_totals, grad_value, grad_neighbor) -> None:
         """Adds what the strip's own rows of grad_totals (windows, P, H, W) send to the values their windows reach."""
-        radius = self.density.radius
+        radius = self.radius
         grads = F.pad(grad_totals[:, self.planes, self.rows], (0, radius, radius, radius)).flatten(2)
         (q_value, q_value_slope), (q_neighbor, q_neighbor_slope) = (
             self._levels(values, slopes=True) for values in self.values[:2]
@@ -173,8 +160,8 @@ class _Strip:
         for i, j in self._blocks():
             p, q = _outer(p_value[:, i], p_neighbor[:, j]), _outer(q_value[:, i], q_neighbor[:, j])
             slopes = []
-            for k, (side, p_sum, q_sum) in enumerate(self._window_sums(p, q)):
-                slopes.append(divergence.slope(p_sum, q_sum, side**2).mul_(grads[k][:, None, None]))
+            for k, (area, p_sum, q_sum) in enumerate(self._window_sums(p, q)):
+                slopes.append(divergence.slope(p_sum, q_sum, area).mul_(grads[k][:, None, None]))
             slope = self._spread(slopes)
             to_value += (slope * q_neighbor[:, None, j]).sum(dim=2).mul_(q_value_slope[:, i]).sum(dim=1)
             to_neighbor += slope.mul_(q_value[:, i, None]).sum(dim=1).mul_(q_neighbor_slope[:, j]).sum(dim=1)
@@ -183,14 +170,14 @@ class _Strip:
             grad[self.planes, self.reach] += rows[:, self.above : rows.shape[1] - self.below]
 
     def _window_sums(self, p: torch.Tensor, q: torch.Tensor) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
-        """(side, p summed over the window, q likewise) for each window, smallest first."""
-        p_rows, q_rows, radius = p.clone(), q.clone(), 0
-        for side in self.density.windows:
-            while radius < side // 2:
-                radius += 1
+        """(area, p summed over the window, q likewise) for each window, smallest first."""
+        p_rows, q_rows, done = p.clone(), q.clone(), 0
+        for radius, area in zip(self.options.radii, self.options.areas):
+            while done < radius:
+                done += 1
                 for rows, source in ((p_rows, p), (q_rows, q)):
-                    _add_shifted(rows, source, radius)
-            yield side, self._sum_of_rows(p_rows, radius), self._sum_of_rows(q_rows, radius)
+                    _add_shifted(rows, source, done)
+            yield area, self._sum_of_rows(p_rows, radius), self._sum_of_rows(q_rows, radius)
 
     def _sum_of_rows(self, rows: torch.Tensor, radius: int) -> torch.Tensor:
         if radius == 0:
@@ -202,9 +189,9 @@ class _Strip:
 
     def _spread(self, slopes: list[torch.Tensor]) -> torch.Tensor:
         """Sum over windows of the window sums of their slopes: the transpose of `_window_sums`, which is itself."""
-        by_radius = {side // 2: slope for side, slope in zip(self.density.windows, slopes)}
+        by_radius = dict(zip(self.options.radii, slopes))
         spread, within = torch.zeros_like(slopes[0]), torch.zeros_like(slopes[0])
-        for distance in range(self.density.radius, -1, -1):
+        for distance in range(self.radius, -1, -1):
             if distance in by_radius:  # this window and all larger ones reach so far
                 within += self._sum_of_rows(by_radius[distance], distance)
             if distance:

@@ -1,12 +1,21 @@
 """The spatial-entropy loss as BasicSR builds it."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from basicsr.losses.loss_util import weight_reduce_loss
 from torch import nn
 
-from basicsr_entropy.entropy import RANDOM_NEIGHBORS, check_options, neighbor_weights, spatial_divergence
+from basicsr_entropy.entropy import (
+    BACKENDS,
+    DIVERGENCES,
+    RANDOM_NEIGHBORS,
+    DensityOptions,
+    check_choice,
+    neighbor_weights,
+    spatial_divergence,
+)
 from basicsr_entropy.losses.reduction import check_reduction
 
 
@@ -33,7 +42,8 @@ class SpatialEntropyLoss(nn.Module):
         gray: Compare luma instead of channels.
         unit_mass: Normalise each pixel's densities over the levels.
         clamp_grad: 'zero' or 'straight_through': gradient of values beyond value_range.
-        backend: 'auto' or 'eager'.
+        backend: 'eager' is exact in any type on any device; 'compiled' (CPU) and 'triton' (CUDA) are fast in float32;
+            'auto' takes the fast one where there is one.
 
     Raises:
         ValueError: If an option is out of its range.
@@ -61,24 +71,22 @@ class SpatialEntropyLoss(nn.Module):
         check_reduction(reduction)
         if resample not in ('step', 'once'):
             raise ValueError(f"resample must be 'step' or 'once', got {resample!r}")
-        resolutions = (levels,) if isinstance(levels, int) else tuple(levels)
-        if not resolutions:
-            raise ValueError('levels must not be an empty list')
-        self.options = {
-            'divergence': divergence,
-            'kernel': kernel,
-            'bandwidth': bandwidth,
-            'windows': windows,
-            'neighbor_norm': neighbor_norm,
-            'value_range': tuple(value_range),
-            'clamp_grad': clamp_grad,
-            'backend': backend,
-        }
-        for resolution in resolutions:
-            check_options(levels=resolution, **self.options)
-        self.options |= {'gray': gray, 'unit_mass': unit_mass}
+        check_choice('divergence', divergence, DIVERGENCES)
+        check_choice('backend', backend, BACKENDS)
+        self.options = DensityOptions(
+            levels=levels,
+            kernel=kernel,
+            bandwidth=bandwidth,
+            windows=windows,
+            neighbor_norm=neighbor_norm,
+            value_range=value_range,
+            gray=gray,
+            unit_mass=unit_mass,
+            clamp_grad=clamp_grad,
+        )
+        self.divergence, self.backend = divergence, backend
         self.loss_weight, self.reduction = loss_weight, reduction
-        self.levels, self.neighbor = resolutions, neighbor
+        self.neighbor = neighbor
         self.redraw = isinstance(neighbor, str) and neighbor in RANDOM_NEIGHBORS and resample == 'step'
         # not persistent: a loss adds nothing to a checkpoint
         self.register_buffer('weights', neighbor_weights(neighbor), persistent=False)
@@ -98,10 +106,25 @@ class SpatialEntropyLoss(nn.Module):
 
         Raises:
             TypeError: If an image is not a floating-point tensor.
-            ValueError: If shapes differ, an image is not finite, or target requires a gradient.
+            ValueError: If shapes differ, an image is not finite, target requires a gradient, or the backend does not
+                work on the images' device or type.
         """
         weights = neighbor_weights(self.neighbor, device=pred.device) if self.redraw else self.weights
-        divergence = sum(
-            spatial_divergence(pred, target, weights, levels=levels, **self.options) for levels in self.levels
-        )
-        return self.loss_weight * weight_reduce_loss(divergence / len(self.levels), weight, self.reduction)
+        arguments = pred, target, weights, self.divergence, self.options
+        if self.reduction == 'none' or (weight is not None and weight.requires_grad):
+            divergence = spatial_divergence(*arguments, backend=self.backend)
+            return self.loss_weight * weight_reduce_loss(divergence, weight, self.reduction)
+        total = spatial_divergence(*arguments, pixel_weight=self._pixel_weight(pred, weight), backend=self.backend)
+        return self.loss_weight * total
+
+    def _pixel_weight(self, pred: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+        """Weights of the map whose weighted sum is what BasicSR's `weight_reduce_loss` makes of the map."""
+        batch, channels, *size = pred.shape
+        shape = (batch, 1 if self.options.gray else channels, *((1, 1) if self.options.is_global else size))
+        if weight is None:
+            each = 1 / math.prod(shape) if self.reduction == 'mean' else 1.0
+            return torch.full((1, 1, 1, 1), each, dtype=torch.float64, device=pred.device)
+        if weight.ndim != 4 or any(own not in (1, wanted) for own, wanted in zip(weight.shape, shape)):
+            raise ValueError(f'weight must fit the map {tuple(shape)}, got {tuple(weight.shape)}')
+        weight = weight.expand(shape)
+        return weight / weight.sum() if self.reduction == 'mean' else weight

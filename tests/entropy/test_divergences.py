@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from basicsr_entropy.entropy.divergences import DIVERGENCES, SHANNON
+from basicsr_entropy.entropy.divergences import DIVERGENCES, FUNCTIONALS
 
 
-@pytest.mark.parametrize('divergence', [*DIVERGENCES.values(), SHANNON], ids=[*DIVERGENCES, 'shannon'])
+@pytest.mark.parametrize('divergence', FUNCTIONALS.values(), ids=FUNCTIONALS)
 def test_slope_is_the_derivative_of_the_term_by_the_true_density(divergence):
     area = 9
     p = torch.rand(50, dtype=torch.float64)

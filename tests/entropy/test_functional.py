@@ -1,11 +1,22 @@
+import functools
+
 import pytest
 import torch
-from oracle import divergence_map
 
-from basicsr_entropy.entropy import DIVERGENCES, KERNELS, eager, neighbor_weights, spatial_divergence, spatial_entropy
+from basicsr_entropy import entropy
+from basicsr_entropy.entropy import DIVERGENCES, KERNELS, DensityOptions, eager, neighbor_weights
+from basicsr_entropy.entropy.direct import divergence_map
 
 SYMMETRIC = ('hellinger', 'jensen_shannon')
 ZERO_AT_EQUALITY = ('hellinger', 'relative', 'jensen_shannon')
+
+
+def spatial_divergence(pred, target, weights, divergence='hellinger', backend='eager', **options):
+    return entropy.spatial_divergence(pred, target, weights, divergence, DensityOptions(**options), backend=backend)
+
+
+def spatial_entropy(image, weights, **options):
+    return entropy.spatial_entropy(image, weights, DensityOptions(**options), backend='eager')
 
 
 def images(shape=(2, 3, 9, 11), dtype=torch.float64):
@@ -266,7 +277,7 @@ def test_memory_does_not_grow_with_the_number_of_bins_times_pixels():
     [
         ({'divergence': 'helinger'}, 'divergence must be one of hellinger'),
         ({'kernel': 'box'}, 'kernel must be one of'),
-        ({'levels': 1}, 'levels must be a whole number of at least 2, got 1'),
+        ({'levels': 1}, 'levels must be a whole number of at least 2, or a list of such, got 1'),
         ({'levels': 8.5}, 'levels must be'),
         ({'levels': True}, 'levels must be'),
         ({'windows': (1, 4)}, 'odd side lengths'),
@@ -288,7 +299,9 @@ def test_refuses_options_out_of_range(change, message):
         spatial_divergence(image, image, weights(), **change)
 
 
-def test_refuses_unfit_images():
+@pytest.mark.parametrize('backend', entropy.BACKENDS)
+def test_refuses_unfit_images(backend):
+    spatial_divergence = functools.partial(entropy.spatial_divergence, backend=backend)
     good, weight = torch.rand(1, 3, 6, 6), weights()
     with pytest.raises(TypeError, match='pred must be a floating-point tensor, got torch.uint8'):
         spatial_divergence(torch.zeros(1, 3, 6, 6, dtype=torch.uint8), good, weight)

@@ -1,0 +1,410 @@
+/* Divergence of local joint densities and its gradient on the CPU: see compiled.py, which compiles and calls this.
+ *
+ * One call does a band of rows of one plane. Densities are sums over a window of `area` pixels, as in divergences.py.
+ * A vector holds successive neighbour levels, so that a row of bins is a broadcast product and sums over a window need
+ * no shifts. The pixels of a segment share their sums over rows, and visit the bins that any of their windows reaches.
+ *
+ * Compiled anew for each
+ *   DIVERGENCE  hellinger | relative | cross | jensen_shannon | shannon
+ *   LEVELS      number of intensity levels
+ *   RADII       radii of the windows, ascending and comma-separated;  RADIUS  the last of them
+ */
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef __SSE__
+#include <xmmintrin.h>
+#endif
+
+enum { LANES = 8, PADDED = (LEVELS + LANES - 1) / LANES * LANES };
+enum { SEGMENT = 8, ROWS = 2 * RADIUS + 1, COLUMNS = SEGMENT + 2 * RADIUS };
+
+static const int radii[] = {RADII};
+enum { WINDOWS = sizeof(radii) / sizeof(radii[0]) };
+#define AREA(window) ((float)((2 * radii[window] + 1) * (2 * radii[window] + 1)))
+
+#define EPS 1e-10f      /* added to densities inside logarithms, as published */
+#define SMALLEST 2e-38f /* a normal number, but hardly */
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 64")
+/* Densities are cheaper to load again than to keep: the compiler would spill them all. */
+#define RELOAD __asm__ volatile("" ::: "memory")
+
+typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+INLINE vec splat(float x) { return x - (vec){0}; }
+INLINE vec pick(ivec where, vec a, vec b) { return (vec)((where & (ivec)a) | (~where & (ivec)b)); }
+INLINE vec load(const float *from) { return *(const vec *)from; }
+INLINE void add_to(float *to, vec x) { *(vec *)to += x; }
+
+INLINE vec root(vec x) {
+#ifdef __AVX__
+    return __builtin_ia32_sqrtps256(x);
+#else
+    for (int k = 0; k < LANES; k++) x[k] = sqrtf(x[k]);
+    return x;
+#endif
+}
+
+INLINE float sum(vec x) {
+    float total = 0;
+    for (int k = 0; k < LANES; k++) total += x[k];
+    return total;
+}
+
+/* e^x for x <= 0: 2^n e^r with |r| <= log(2)/2, to 1e-7; 0 where the result is no normal number */
+INLINE vec exponential(vec x) {
+    const vec magic = splat(12582912.0f); /* 1.5 * 2^23: adding it rounds to a whole number */
+    const vec n = (x * 1.44269504f + magic) - magic;
+    const vec r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    const vec tail = 0.499999934f + r * (0.166665205f + r * (0.0416683893f + r * (0.0083687302f + r * 0.00138145708f)));
+    const vec scale = (vec)((__builtin_convertvector(n, ivec) + 127) << 23);
+    return pick(x > -87.0f, (1.0f + (r + r * r * tail)) * scale, splat(0.0f));
+}
+
+/* natural logarithm of normal numbers: x = 2^n (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2), to 1e-7 */
+INLINE vec logarithm(vec x) {
+    const ivec from_half_root = (ivec)x - 0x3f3504f3;
+    const vec n = __builtin_convertvector(from_half_root >> 23, vec);
+    const vec f = (vec)((from_half_root & 0x7fffff) + 0x3f3504f3) - 1.0f;
+    const vec tail =
+        0.333333126f +
+        f * (-0.250000096f +
+             f * (0.200021187f +
+                  f * (-0.166679958f +
+                       f * (0.142195523f + f * (-0.124055891f + f * (0.11888163f + f * (-0.116756512f + f * 0.0674663825f)))))));
+    return n * 0.693359375f + (f - f * f * (0.5f - f * tail) - n * 2.12194440e-4f);
+}
+
+/* term and slope of a bin, as in divergences.py */
+struct bin {
+    vec term, slope;
+};
+
+INLINE struct bin hellinger(vec p, vec q, float area) {
+    (void)area;
+    /* the floor keeps the slope finite where the prediction has run out of range */
+    const vec root_q = root(pick(q > SMALLEST, q, splat(SMALLEST))), difference = root_q - root(p);
+    return (struct bin){0.5f * difference * difference, 0.5f * difference / root_q};
+}
+
+INLINE struct bin relative(vec p, vec q, float area) {
+    const vec q_eps = q + EPS * area;
+    return (struct bin){p * logarithm((p + EPS * area) / q_eps), -p / q_eps};
+}
+
+INLINE struct bin cross(vec p, vec q, float area) {
+    const vec q_eps = q + EPS * area;
+    return (struct bin){-p * (logarithm(q_eps) - logf(area)), -p / q_eps};
+}
+
+INLINE struct bin jensen_shannon(vec p, vec q, float area) {
+    const vec middle = 0.5f * (p + q), middle_eps = middle + EPS * area, q_eps = q + EPS * area;
+    const vec log_q = logarithm(q_eps / middle_eps);
+    return (struct bin){
+        0.5f * (p * logarithm((p + EPS * area) / middle_eps) + q * log_q),
+        0.5f * (log_q + EPS * area * (q - middle) / (q_eps * middle_eps)),
+    };
+}
+
+INLINE struct bin shannon(vec p, vec q, float area) {
+    (void)p;
+    const vec q_eps = q + EPS * area, log_q = logarithm(q_eps) - logf(area);
+    return (struct bin){-q * log_q, -(log_q + q / q_eps)};
+}
+
+enum divergences { is_hellinger, is_relative, is_cross, is_jensen_shannon, is_shannon };
+#define PASTE(a, b) a##b
+#define IS(name) PASTE(is_, name)
+enum { ROOT = IS(DIVERGENCE) == is_hellinger };
+/* where the target has no mass the term needs none of the prediction's either */
+enum { TARGET_ONLY = IS(DIVERGENCE) == is_relative || IS(DIVERGENCE) == is_cross };
+
+enum kernel { LOGISTIC, SECH, GAUSSIAN }; /* in the order of kernels.py */
+
+struct problem {
+    int32_t height, width, kernel, unit_mass;
+    float reach; /* bandwidths beyond which a pixel's density is left out */
+    /* (planes): bandwidth in levels, factor of a product of densities */
+    const float *bandwidth, *scale;
+    /* (planes, height, width): images in levels; upstream gradient, or null if none is wanted; result */
+    const float *pred_value, *pred_neighbor, *target_value, *target_neighbor, *upstream;
+    float *map;
+};
+
+struct range {
+    float low, high;
+};
+
+INLINE void widen(struct range *range, float x) {
+    x = fminf(fmaxf(x, 0), LEVELS - 1); /* beyond the range it is the nearest level that has most of the mass */
+    range->low = fminf(range->low, x);
+    range->high = fmaxf(range->high, x);
+}
+
+INLINE struct range join(struct range a, struct range b) {
+    return (struct range){fminf(a.low, b.low), fmaxf(a.high, b.high)};
+}
+
+/* A pixel's densities over the levels, PADDED floats each; slopes are of the prediction's. */
+enum { P_VALUE, P_NEIGHBOR, Q_VALUE, Q_NEIGHBOR, Q_VALUE_SLOPE, Q_NEIGHBOR_SLOPE, ARRAYS };
+
+struct row {
+    struct range value, neighbor; /* of the images whose mass counts */
+};
+
+/* Work on a segment. `row` and `cell` are rings over the rows that the windows of one row reach. */
+struct work {
+    const struct problem *problem;
+    int plane;
+    struct row row[ROWS];
+    float *cell;         /* (ROWS, COLUMNS, ARRAYS, PADDED) */
+    float *neighbor_sum; /* (ROWS, COLUMNS, PADDED) */
+    float *slope;        /* (visited bins / LANES, WINDOWS, SEGMENT, LANES) */
+};
+
+INLINE int ring(int y) { return (y + ROWS) % ROWS; } /* y >= -ROWS */
+
+INLINE float *cell_at(const struct work *work, int y, int x) {
+    return work->cell + (size_t)(ring(y) * COLUMNS + x) * ARRAYS * PADDED;
+}
+
+/* Densities scale * k((i - x)/h) at the levels i and, where asked, their derivatives by x. */
+static void densities(const struct problem *problem, float h, float x, float scale, float *density, float *slope) {
+    const float per_level = 1 / h;
+    /* Densities of unit mass are relative to the greatest one: far beyond the range all of them would vanish. */
+    const float beyond = problem->unit_mass ? fmaxf(fmaxf(-x, x - (LEVELS - 1)), 0) * per_level : 0;
+    const float at_greatest = beyond > 0 ? expf(-beyond) : 1;
+    const ivec lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    vec mass = splat(0), slope_mass = splat(0);
+    for (int i = 0; i < PADDED; i += LANES) {
+        const ivec level = lane + i;
+        const vec v = (__builtin_convertvector(level, vec) - x) * per_level;
+        vec k, decline;
+        if (problem->kernel == GAUSSIAN) {
+            k = 0.398942280f * exponential(0.5f * (beyond * beyond - v * v));
+            decline = v;
+        } else {
+            const vec away = (vec)((ivec)v & 0x7fffffff), relative_decay = exponential(beyond - away);
+            vec decay = relative_decay * at_greatest;
+            if (problem->kernel == SECH) decay *= decay;
+            const vec inverse = 1.0f / (1.0f + decay);
+            k = relative_decay * inverse * (problem->kernel == SECH ? splat(0.636619772f) : inverse);
+            decline = (vec)((ivec)((1.0f - decay) * inverse) | ((ivec)v & INT32_MIN));
+        }
+        k = pick(level < LEVELS, k * scale, splat(0));
+        decline *= k * per_level;
+        *(vec *)(density + i) = k;
+        if (slope) *(vec *)(slope + i) = decline;
+        mass += k;
+        slope_mass += decline;
+    }
+    if (!problem->unit_mass) return;
+    const float one = scale / sum(mass), drift = sum(slope_mass) / sum(mass);
+    for (int i = 0; i < PADDED; i += LANES) {
+        if (slope) *(vec *)(slope + i) = one * (load(slope + i) - drift * load(density + i));
+        *(vec *)(density + i) *= one;
+    }
+}
+
+static void fill_row(struct work *work, int first_column, int y) {
+    const struct problem *problem = work->problem;
+    const float h = problem->bandwidth[work->plane], scale = problem->scale[work->plane];
+    struct row *row = &work->row[ring(y)];
+    *row = (struct row){{INFINITY, -INFINITY}, {INFINITY, -INFINITY}};
+    for (int c = 0; c < COLUMNS; c++) {
+        float *cell = cell_at(work, y, c);
+        const int x = first_column - RADIUS + c;
+        if (y < 0 || y >= problem->height || x < 0 || x >= problem->width) {
+            memset(cell, 0, sizeof(float) * ARRAYS * PADDED);
+            continue;
+        }
+        const size_t at = ((size_t)work->plane * problem->height + y) * problem->width + x;
+        const float value[] = {problem->target_value[at], problem->pred_value[at]};
+        const float neighbor[] = {problem->target_neighbor[at], problem->pred_neighbor[at]};
+        densities(problem, h, value[0], scale, cell + P_VALUE * PADDED, NULL);
+        densities(problem, h, neighbor[0], 1, cell + P_NEIGHBOR * PADDED, NULL);
+        densities(problem, h, value[1], scale, cell + Q_VALUE * PADDED, cell + Q_VALUE_SLOPE * PADDED);
+        densities(problem, h, neighbor[1], 1, cell + Q_NEIGHBOR * PADDED, cell + Q_NEIGHBOR_SLOPE * PADDED);
+        for (int image = 0; image < (TARGET_ONLY ? 1 : 2); image++) {
+            widen(&row->value, value[image]);
+            widen(&row->neighbor, neighbor[image]);
+        }
+    }
+}
+
+/* Levels first to last that lie in reach of a range of values. */
+INLINE void reached(struct range range, float reach, int *first, int *last) {
+    *first = (int)fmaxf(ceilf(range.low - reach), 0);
+    *last = (int)fminf(floorf(range.high + reach), LEVELS - 1);
+}
+
+/* Sums over the windows' rows, at every column: (image, window, column). */
+INLINE void sum_rows(const struct work *work, int y, int i, int j, vec sums[2][WINDOWS][COLUMNS]) {
+    UNROLL for (int x = 0; x < COLUMNS; x++) {
+        UNROLL for (int image = 0; image < 2; image++) {
+            const int value = image ? Q_VALUE : P_VALUE, neighbor = image ? Q_NEIGHBOR : P_NEIGHBOR;
+            vec total = splat(0);
+            int done = -1;
+            UNROLL for (int w = 0; w < WINDOWS; w++) {
+                UNROLL for (int dy = done + 1; dy <= radii[w]; dy++) {
+                    UNROLL for (int side = 0; side < (dy ? 2 : 1); side++) {
+                        const float *cell = cell_at(work, side ? y - dy : y + dy, x);
+                        total += cell[value * PADDED + i] * load(cell + neighbor * PADDED + j);
+                    }
+                }
+                done = radii[w];
+                sums[image][w][x] = total;
+            }
+        }
+    }
+}
+
+INLINE vec sum_columns(const vec *columns, int centre, int radius) {
+    vec total = columns[centre];
+    UNROLL for (int dx = 1; dx <= radius; dx++) total += columns[centre - dx] + columns[centre + dx];
+    return total;
+}
+
+INLINE void do_row(struct work *work, int first_column, int y, float *sent_value, float *sent_neighbor, int gradient) {
+    const struct problem *problem = work->problem;
+    const int width = problem->width, columns = width - first_column < SEGMENT ? width - first_column : SEGMENT;
+    const size_t here = ((size_t)work->plane * problem->height + y) * width + first_column;
+
+    struct row all = work->row[0];
+    for (int r = 1; r < ROWS; r++) {
+        all.value = join(all.value, work->row[r].value);
+        all.neighbor = join(all.neighbor, work->row[r].neighbor);
+    }
+    int i_first, i_last, j_first, j_last;
+    const float reach = fmaxf(problem->reach * problem->bandwidth[work->plane], 1);
+    reached(all.value, reach, &i_first, &i_last);
+    reached(all.neighbor, reach, &j_first, &j_last);
+    const int groups = (j_last - j_first + LANES) / LANES;
+    if (j_first > PADDED - groups * LANES) j_first = PADDED - groups * LANES;
+
+    /* the terms, and their slopes for the gradient below */
+    vec totals[WINDOWS][SEGMENT] = {0};
+    vec *slopes = (vec *)work->slope;
+    for (int i = i_first; i <= i_last; i++) {
+        for (int g = 0; g < groups; g++, slopes += WINDOWS * SEGMENT) {
+            RELOAD;
+            vec sums[2][WINDOWS][COLUMNS];
+            sum_rows(work, y, i, j_first + g * LANES, sums);
+            UNROLL for (int w = 0; w < WINDOWS; w++) {
+                const float area = AREA(w);
+                UNROLL for (int u = 0; u < SEGMENT; u++) {
+                    const vec p = sum_columns(sums[0][w], u + RADIUS, radii[w]);
+                    const vec q = sum_columns(sums[1][w], u + RADIUS, radii[w]);
+                    const struct bin bin = DIVERGENCE(p, q, area);
+                    totals[w][u] += bin.term;
+                    if (gradient) slopes[w * SEGMENT + u] = bin.slope;
+                }
+            }
+        }
+    }
+
+    float factor[WINDOWS][SEGMENT] = {0}; /* of a slope, to be the derivative of the result by the prediction's sum */
+    for (int u = 0; u < columns; u++) {
+        float mean = 0;
+        for (int w = 0; w < WINDOWS; w++) {
+            const float total = sum(totals[w][u]) / AREA(w), distance = ROOT ? sqrtf(total) : total;
+            mean += distance / WINDOWS;
+            if (!gradient) continue;
+            factor[w][u] = problem->upstream[here + u] / (WINDOWS * AREA(w));
+            if (ROOT) factor[w][u] *= distance > 0 ? 0.5f / distance : 0;
+        }
+        problem->map[here + u] = mean;
+    }
+    if (!gradient) return;
+
+    /* from the slopes back to the pixels of the windows */
+    vec value_sums[ROWS][COLUMNS] = {0};
+    memset(work->neighbor_sum, 0, sizeof(float) * ROWS * COLUMNS * PADDED);
+    slopes = (vec *)work->slope;
+    for (int i = i_first; i <= i_last; i++) {
+        vec row_sums[ROWS][COLUMNS] = {0};
+        for (int g = 0; g < groups; g++, slopes += WINDOWS * SEGMENT) {
+            RELOAD;
+            const int j = j_first + g * LANES;
+            vec spread[COLUMNS] = {0}; /* what reaches the pixels of a column, over all windows that reach their row */
+            int w = WINDOWS - 1;
+            UNROLL for (int dy = RADIUS; dy >= 0; dy--) {
+                if (w >= 0 && radii[w] == dy) {
+                    UNROLL for (int u = 0; u < SEGMENT; u++) {
+                        const vec slope = slopes[w * SEGMENT + u] * factor[w][u];
+                        UNROLL for (int dx = -radii[w]; dx <= radii[w]; dx++) spread[u + RADIUS + dx] += slope;
+                    }
+                    w--;
+                }
+                UNROLL for (int side = 0; side < (dy ? 2 : 1); side++) {
+                    const int row = side ? y - dy : y + dy;
+                    UNROLL for (int x = 0; x < COLUMNS; x++) {
+                        const float *cell = cell_at(work, row, x);
+                        row_sums[ring(row)][x] += spread[x] * load(cell + Q_NEIGHBOR * PADDED + j);
+                        add_to(work->neighbor_sum + (size_t)(ring(row) * COLUMNS + x) * PADDED + j, spread[x] * cell[Q_VALUE * PADDED + i]);
+                    }
+                }
+            }
+        }
+        for (int row = 0; row < ROWS; row++)
+            for (int x = 0; x < COLUMNS; x++)
+                value_sums[row][x] += row_sums[row][x] * cell_at(work, row, x)[Q_VALUE_SLOPE * PADDED + i];
+    }
+    for (int row = y - RADIUS; row <= y + RADIUS; row++) {
+        for (int x = 0; x < COLUMNS; x++) {
+            const int column = first_column - RADIUS + x;
+            if (row < 0 || row >= problem->height || column < 0 || column >= width) continue;
+            const float *neighbor_slope = cell_at(work, row, x) + Q_NEIGHBOR_SLOPE * PADDED;
+            const float *neighbor_sum = work->neighbor_sum + (size_t)(ring(row) * COLUMNS + x) * PADDED;
+            vec neighbor_total = splat(0);
+            for (int g = 0; g < groups; g++)
+                neighbor_total += load(neighbor_sum + j_first + g * LANES) * load(neighbor_slope + j_first + g * LANES);
+            const size_t at = (size_t)(row - y + RADIUS) * width + column;
+            sent_value[at] += sum(value_sums[ring(row)][x]);
+            sent_neighbor[at] += sum(neighbor_total);
+        }
+    }
+}
+
+INLINE void do_band(struct work *work, int first_row, int last_row, float *sent_value, float *sent_neighbor, int gradient) {
+    const int width = work->problem->width;
+    for (int first_column = 0; first_column < width; first_column += SEGMENT) {
+        for (int y = first_row - RADIUS; y < first_row + RADIUS; y++) fill_row(work, first_column, y);
+        for (int y = first_row; y < last_row; y++) {
+            fill_row(work, first_column, y + RADIUS);
+            const size_t at = (size_t)(y - first_row) * width;
+            do_row(work, first_column, y, gradient ? sent_value + at : NULL, gradient ? sent_neighbor + at : NULL, gradient);
+        }
+    }
+}
+
+/* Writes rows first_row to last_row - 1 of a plane's map and, where there is an upstream gradient, adds what they send
+ * to sent_value and sent_neighbor: (last_row - first_row + 2 RADIUS, width), from row first_row - RADIUS on.
+ * Returns 0, or -1 if there is no memory. */
+int local_divergence(
+    const struct problem *problem, int plane, int first_row, int last_row, float *sent_value, float *sent_neighbor) {
+    const size_t cell = (size_t)ROWS * COLUMNS * ARRAYS * PADDED, neighbor_sum = (size_t)ROWS * COLUMNS * PADDED;
+    const size_t slope = problem->upstream ? (size_t)LEVELS * PADDED * WINDOWS * SEGMENT : 0;
+    float *memory = malloc(sizeof(float) * (cell + neighbor_sum + slope));
+    if (!memory) return -1;
+    struct work work = {.problem = problem, .plane = plane};
+    work.cell = memory;
+    work.neighbor_sum = work.cell + cell;
+    work.slope = work.neighbor_sum + neighbor_sum;
+#ifdef __SSE__
+    const unsigned int state = _mm_getcsr();
+    _mm_setcsr(state | 0x8040); /* numbers too small to be normal become 0: they would be slow */
+#endif
+    if (problem->upstream)
+        do_band(&work, first_row, last_row, sent_value, sent_neighbor, 1);
+    else
+        do_band(&work, first_row, last_row, NULL, NULL, 0);
+#ifdef __SSE__
+    _mm_setcsr(state);
+#endif
+    free(memory);
+    return 0;
+}

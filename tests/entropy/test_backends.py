@@ -1,0 +1,278 @@
+"""The fast backends against the exact one. Triton runs in its interpreter where there is no GPU, on few pixels."""
+
+import itertools
+import logging
+import math
+import subprocess
+
+import pytest
+import torch
+from skimage import data
+
+from basicsr_entropy.entropy import (
+    DIVERGENCES,
+    KERNELS,
+    DensityOptions,
+    compiled,
+    neighbor_weights,
+    spatial_divergence,
+    spatial_entropy,
+)
+from basicsr_entropy.entropy.kernels import LEFT_OUT
+
+FAST = ('compiled', 'triton')
+GPU = torch.cuda.is_available()
+
+
+def place(backend):
+    """Device of a backend, and a size of images that it is quick on."""
+    if backend == 'triton':
+        return ('cuda', (40, 56)) if GPU else ('cpu', (3, 4))
+    return 'cpu', (25, 21)
+
+
+def photographs(size, channels=1):
+    """A dark photograph with noise, and the photograph."""
+    height, width = size
+    crop = data.astronaut()[90 : 90 + height, 200 : 200 + width, :channels]
+    target = torch.from_numpy(crop.copy()).permute(2, 0, 1)[None].float() / 255
+    return 0.4 * target + 0.02 * torch.randn_like(target), target
+
+
+def near(size, channels=1):
+    _, target = photographs(size, channels)
+    return target + 0.04 * torch.randn_like(target), target
+
+
+def noise(size, channels=1):
+    target = torch.rand(1, channels, *size)
+    return target + 0.1 * torch.randn_like(target), target
+
+
+def value_and_grad(pred, target, weights, divergence, backend, **options):
+    options = DensityOptions(**options)
+    pred = pred.detach().clone().requires_grad_()
+    if divergence == 'shannon':
+        result = spatial_entropy(pred, weights, options, backend=backend)
+    else:
+        result = spatial_divergence(pred, target, weights, divergence, options, backend=backend)
+    (gradient,) = torch.autograd.grad(result.mean(), pred)
+    return result.detach(), gradient
+
+
+def exact(pred, target, weights, divergence, **options):
+    return value_and_grad(pred.cpu().double(), target.cpu().double(), weights.cpu(), divergence, 'eager', **options)
+
+
+def agree(pair, divergence, backend, weights=None, **options):
+    device, _ = place(backend)
+    pred, target = (image.to(device) for image in pair)
+    weights = neighbor_weights('gaussian', device=device) if weights is None else weights.to(device)
+    actual = value_and_grad(pred, target, weights, divergence, backend, **options)
+    for fast, right in zip(actual, exact(pred, target, weights, divergence, **options)):
+        assert fast.dtype == torch.float32
+        assert (fast.cpu() - right).norm() <= 1e-4 * right.norm()
+
+
+@pytest.mark.parametrize(
+    ('backend', 'pair', 'levels'),
+    [
+        ('compiled', photographs, 32),
+        ('compiled', near, 32),
+        ('compiled', noise, 32),
+        ('triton', photographs, 32 if GPU else 10),
+        ('triton', noise, 32 if GPU else 10),
+    ],
+)
+@pytest.mark.parametrize('divergence', [*DIVERGENCES, 'shannon'])
+def test_agrees_with_the_exact_values_and_gradients(backend, pair, levels, divergence):
+    agree(pair(place(backend)[1]), divergence, backend, levels=levels)
+
+
+@pytest.mark.parametrize('backend', FAST)
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'levels': 13},
+        {'windows': (7, 1)},
+        {'kernel': 'sech'},
+        {'kernel': 'gaussian', 'bandwidth': 0.8},
+        {'unit_mass': True},
+        {'unit_mass': True, 'kernel': 'gaussian'},
+        {'bandwidth': 'silverman'},
+        {'neighbor_norm': 'published', 'bandwidth': 0.7},
+        {'value_range': (0.1, 0.8), 'clamp_grad': 'straight_through'},
+        {'levels': (2, 10)},
+    ],
+    ids=str,
+)
+def test_agrees_with_every_option(backend, options):
+    # with one divergence: options and divergences meet in no code
+    agree(near(place(backend)[1]), 'hellinger', backend, **{'levels': 10, **options})
+
+
+def test_agrees_on_several_planes_and_gray():
+    for backend in FAST:
+        _, size = place(backend)
+        for gray in (False, True):
+            agree(near(size, channels=3), 'hellinger', backend, levels=10, gray=gray)
+
+
+@pytest.mark.parametrize('backend', FAST)
+@pytest.mark.parametrize('unit_mass', [False, True])
+def test_agrees_where_neighbours_leave_the_range(backend, unit_mass):
+    weights = torch.tensor([[1.0, -1, 1], [-1, 0, 1], [-1, 1, -0.9]])  # they sum to a tenth: values far out of range
+    agree(near(place(backend)[1]), 'hellinger', backend, weights, levels=10, unit_mass=unit_mass)
+
+
+@pytest.mark.parametrize('kernel', KERNELS)
+@pytest.mark.parametrize('offset', [0.02, 0.15, 0.6])
+def test_what_is_left_out_is_within_its_bound(kernel, offset):
+    """The bounds derived in compiled.py, at every pixel, near the target and far from it."""
+    target = 0.2 + 0.1 * torch.rand(1, 1, 12, 12, dtype=torch.float64)
+    pred = target + offset * torch.rand_like(target)
+    weights, rounding = neighbor_weights('uniform'), 1e-5
+    bounds = {
+        'relative': 2 * LEFT_OUT * math.log(1e10),
+        'cross': 2 * LEFT_OUT * math.log(1e10),
+        'jensen_shannon': math.log(2) * 2 * LEFT_OUT,
+    }
+    for divergence, bound in bounds.items():
+        fast, _ = value_and_grad(pred.float(), target.float(), weights, divergence, 'compiled', kernel=kernel)
+        right, _ = exact(pred, target, weights, divergence, kernel=kernel)
+        assert ((fast - right).abs() <= bound + rounding * (1 + right.abs())).all()
+    fast, _ = value_and_grad(pred.float(), target.float(), weights, 'hellinger', 'compiled', kernel=kernel, windows=[5])
+    right, _ = exact(pred, target, weights, 'hellinger', kernel=kernel, windows=[5])
+    assert ((fast**2 - right**2).abs() <= 2 * LEFT_OUT + rounding * (1 + right**2)).all()
+
+
+@pytest.mark.parametrize('backend', FAST)
+@pytest.mark.parametrize('divergence', ['hellinger', 'jensen_shannon'])
+def test_nothing_pulls_at_equality(backend, divergence):
+    device, size = place(backend)
+    target = noise(size)[1].to(device)
+    value, gradient = value_and_grad(target, target, neighbor_weights('random', device), divergence, backend, levels=10)
+    assert value.abs().max() < 1e-6
+    assert gradient.abs().max() < 1e-9
+
+
+@pytest.mark.parametrize('backend', FAST)
+@pytest.mark.parametrize('divergence', DIVERGENCES)
+def test_stays_finite_on_extreme_images(backend, divergence):
+    device, size = place(backend)
+    size = size if GPU or backend == 'compiled' else (2, 2)
+    weights = neighbor_weights('uniform', device)
+    images = [torch.full((1, 1, *size), value, device=device) for value in (0.0, 0.3, 1.0)]
+    for pred, target in itertools.product(images, images):
+        for each in value_and_grad(pred, target, weights, divergence, backend, levels=32 if GPU else 10):
+            assert torch.isfinite(each).all()
+
+
+@pytest.mark.parametrize('backend', ['eager', *FAST])
+def test_a_weighted_sum_is_the_sum_of_the_weighted_map(backend):
+    device, size = place(backend)
+    pred, target = (image.to(device).requires_grad_(k == 0) for k, image in enumerate(near(size)))
+    weights, pixel_weight = neighbor_weights('uniform', device), torch.rand(1, 1, *size, device=device)
+    options = DensityOptions(levels=10)
+    divergence = spatial_divergence(pred, target, weights, options=options, backend=backend)
+    total = spatial_divergence(pred, target, weights, options=options, pixel_weight=pixel_weight, backend=backend)
+    torch.testing.assert_close(total, (divergence * pixel_weight).sum())
+    (expected,) = torch.autograd.grad(3 * (divergence * pixel_weight).sum(), pred)
+    (gradient,) = torch.autograd.grad(3 * total, pred)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
+    with torch.no_grad():
+        again = spatial_divergence(pred, target, weights, options=options, pixel_weight=pixel_weight, backend=backend)
+    torch.testing.assert_close(again, total)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype):
+    pred, target = (image.to(dtype) for image in near((12, 12)))
+    weights = neighbor_weights('uniform')
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        value, gradient = value_and_grad(pred, target, weights, 'hellinger', 'compiled', levels=10)
+    assert value.dtype == torch.float32
+    assert gradient.dtype == dtype
+    torch.testing.assert_close(
+        value, value_and_grad(pred.float(), target.float(), weights, 'hellinger', 'compiled', levels=10)[0]
+    )
+
+
+def test_auto_takes_what_suits_the_images(monkeypatch):
+    taken = []
+    monkeypatch.setattr(compiled, 'load', lambda *arguments: taken.append(arguments[1]))
+    weights = neighbor_weights('uniform')
+    for dtype in (torch.float64, torch.bfloat16, torch.float32):
+        pred, target = (image.to(dtype) for image in near((6, 6)))
+        spatial_divergence(pred, target, weights, options=DensityOptions(levels=4))
+    assert taken == ['hellinger', 'hellinger']  # not in float64
+
+
+def test_refuses_what_a_backend_does_not_do():
+    pred, target = (image.double() for image in near((6, 6)))
+    with pytest.raises(ValueError, match="backend 'compiled' computes float32 on cpu, got torch.float64 on cpu"):
+        spatial_divergence(pred, target, neighbor_weights('uniform'), backend='compiled')
+    with pytest.raises(ValueError, match="backend 'triton' computes float32 on cuda, got torch.float64 on cpu"):
+        spatial_divergence(pred, target, neighbor_weights('uniform'), backend='triton')
+    with pytest.raises(ValueError, match='backend must be one of auto, eager, compiled, triton'):
+        spatial_divergence(pred, target, neighbor_weights('uniform'), backend='fast')
+
+
+def test_does_not_depend_on_threads_or_bands(monkeypatch):
+    pair, weights = near((37, 19), channels=2), neighbor_weights('uniform')
+    threads, results = torch.get_num_threads(), []
+    try:
+        for count, rows in ((1, 1000), (2, 5), (3, 16)):
+            torch.set_num_threads(count)
+            monkeypatch.setattr(compiled, 'FEWEST_ROWS', rows)
+            monkeypatch.setattr(compiled, 'MOST_ROWS', rows)
+            results.append(value_and_grad(*pair, weights, 'hellinger', 'compiled', levels=10))
+    finally:
+        torch.set_num_threads(threads)
+    for result in results[1:]:
+        assert torch.equal(result[0], results[0][0])
+        torch.testing.assert_close(result[1], results[0][1], rtol=1e-5, atol=1e-9)
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """No library is loaded, and none lies on the disk."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    compiled._library.cache_clear()
+    compiled._say_why.cache_clear()
+    yield tmp_path / 'cache/basicsr_entropy'
+    compiled._library.cache_clear()
+
+
+def test_compiled_code_is_kept_on_disk(fresh, monkeypatch):
+    options = DensityOptions(levels=2, windows=(1,))
+    assert compiled.load(options, 'cross') is not None
+    (library,) = fresh.iterdir()
+    compiled._library.cache_clear()
+    monkeypatch.setattr(subprocess, 'run', lambda *_, **__: pytest.fail('compiled again'))
+    assert compiled.load(options, 'cross') is not None
+    assert list(fresh.iterdir()) == [library]
+
+
+@pytest.mark.parametrize(
+    ('compiler', 'reason'),
+    [('no-such-compiler', 'there is no C compiler (no-such-compiler)'), ('false', "'false' cannot compile")],
+)
+def test_falls_back_to_eager_with_one_line(fresh, monkeypatch, caplog, compiler, reason):
+    monkeypatch.setenv('CC', compiler)
+    pair, weights = near((6, 6)), neighbor_weights('uniform')
+    with caplog.at_level(logging.WARNING):
+        for levels in (4, 5, 4):
+            value, _ = value_and_grad(*pair, weights, 'hellinger', 'compiled', levels=levels)
+    torch.testing.assert_close(value, value_and_grad(*pair, weights, 'hellinger', 'eager', levels=4)[0])
+    (record,) = caplog.records
+    assert reason in record.message
+    assert 'eager backend' in record.message
+    assert not fresh.exists() or not list(fresh.iterdir())
+
+
+def test_falls_back_where_nothing_can_be_written(fresh, monkeypatch, caplog):
+    fresh.parent.write_text('a file in the place of the folder')
+    value, _ = value_and_grad(*near((6, 6)), neighbor_weights('uniform'), 'hellinger', 'compiled', levels=4)
+    assert torch.isfinite(value).all()
+    assert '$XDG_CACHE_HOME' in caplog.text
