@@ -7,6 +7,7 @@ run. Bins beyond the kernel's reach are left out; compiled.py derives what that 
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 import triton
@@ -32,30 +33,32 @@ def launch(
     gradients = (None, None) if upstream is None else torch.zeros(2, *result.shape, device=result.device)
     radius = options.radii[-1]
     window = max(16, triton.next_power_of_2((2 * radius + 1) ** 2))
-    _local_divergence[(result.numel(),)](
-        *images,
-        bandwidth,
-        options.scale(bandwidth),
-        upstream,
-        result,
-        *gradients,
-        height,
-        width,
-        reach_for(divergence, options.kernel),
-        DIVERGENCE=divergence,
-        KERNEL=options.kernel,
-        LEVELS=options.levels,
-        UNIT_MASS=options.unit_mass,
-        TARGET_ONLY=divergence in ('relative', 'cross'),
-        RADIUS=radius,
-        RADII=sum(1 << each for each in options.radii),
-        COUNT=len(options.radii),
-        WINDOW=window,
-        RINGS=triton.next_power_of_2(radius + 1),
-        BLOCK=BLOCK,
-        PRECISION=_precision(result.device),
-        num_warps=1 if window <= 32 else 4,
-    )
+    # Triton launches on the current device, whichever holds the images
+    with torch.cuda.device(result.device) if result.is_cuda else nullcontext():
+        _local_divergence[(result.numel(),)](
+            *images,
+            bandwidth,
+            options.scale(bandwidth),
+            upstream,
+            result,
+            *gradients,
+            height,
+            width,
+            reach_for(divergence, options.kernel),
+            DIVERGENCE=divergence,
+            KERNEL=options.kernel,
+            LEVELS=options.levels,
+            UNIT_MASS=options.unit_mass,
+            TARGET_ONLY=divergence in ('relative', 'cross'),
+            RADIUS=radius,
+            RADII=sum(1 << each for each in options.radii),
+            COUNT=len(options.radii),
+            WINDOW=window,
+            RINGS=triton.next_power_of_2(radius + 1),
+            BLOCK=BLOCK,
+            PRECISION=_precision(result.device),
+            num_warps=1 if window <= 32 else 4,
+        )
     return Result(result, *gradients)
 
 
