@@ -49,9 +49,7 @@ INLINE vec root(vec x) {
 }
 
 INLINE float sum(vec x) {
-    float total = 0;
-    for (int k = 0; k < LANES; k++) total += x[k];
-    return total;
+    return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
 }
 
 /* e^x for x <= 0: 2^n e^r with |r| <= log(2)/2, to 1e-7; 0 where the result is no normal number */
@@ -148,28 +146,28 @@ INLINE struct range join(struct range a, struct range b) {
     return (struct range){fminf(a.low, b.low), fmaxf(a.high, b.high)};
 }
 
-/* A pixel's densities over the levels, PADDED floats each; slopes are of the prediction's. */
-enum { P_VALUE, P_NEIGHBOR, Q_VALUE, Q_NEIGHBOR, Q_VALUE_SLOPE, Q_NEIGHBOR_SLOPE, ARRAYS };
+/* Densities of the target, of the prediction, and the derivatives of the prediction's. */
+enum { P, Q, Q_SLOPE, ARRAYS };
 
 struct row {
     struct range value, neighbor; /* of the images whose mass counts */
 };
 
-/* Work on a segment. `row` and `cell` are rings over the rows that the windows of one row reach. */
+/* Work on a segment; rings over the rows that the windows of one row reach. Laid out as they are read: a level's values
+ * of all columns together, a column's neighbours of all levels together. */
 struct work {
     const struct problem *problem;
     int plane;
     struct row row[ROWS];
-    float *cell;         /* (ROWS, COLUMNS, ARRAYS, PADDED) */
-    float *neighbor_sum; /* (ROWS, COLUMNS, PADDED) */
-    float *slope;        /* (visited bins / LANES, WINDOWS, SEGMENT, LANES) */
+    float value[ROWS][ARRAYS][PADDED][COLUMNS];
+    float neighbor[ROWS][ARRAYS][COLUMNS][PADDED];
+    /* what the rows done so far send to the pixels' values, and to each of their neighbour densities */
+    vec value_sum[ROWS][COLUMNS];
+    float neighbor_sum[ROWS][COLUMNS][PADDED];
+    vec slope[][WINDOWS][SEGMENT]; /* of the bins that a row visits */
 };
 
 INLINE int ring(int y) { return (y + ROWS) % ROWS; } /* y >= -ROWS */
-
-INLINE float *cell_at(const struct work *work, int y, int x) {
-    return work->cell + (size_t)(ring(y) * COLUMNS + x) * ARRAYS * PADDED;
-}
 
 /* Densities scale * k((i - x)/h) at the levels i and, where asked, their derivatives by x. */
 static void densities(const struct problem *problem, float h, float x, float scale, float *density, float *slope) {
@@ -212,25 +210,26 @@ static void densities(const struct problem *problem, float h, float x, float sca
 static void fill_row(struct work *work, int first_column, int y) {
     const struct problem *problem = work->problem;
     const float h = problem->bandwidth[work->plane], scale = problem->scale[work->plane];
-    struct row *row = &work->row[ring(y)];
-    *row = (struct row){{INFINITY, -INFINITY}, {INFINITY, -INFINITY}};
+    const int r = ring(y);
+    work->row[r] = (struct row){{INFINITY, -INFINITY}, {INFINITY, -INFINITY}};
+    memset(work->value[r], 0, sizeof(work->value[r]));
+    memset(work->neighbor[r], 0, sizeof(work->neighbor[r]));
     for (int c = 0; c < COLUMNS; c++) {
-        float *cell = cell_at(work, y, c);
         const int x = first_column - RADIUS + c;
-        if (y < 0 || y >= problem->height || x < 0 || x >= problem->width) {
-            memset(cell, 0, sizeof(float) * ARRAYS * PADDED);
-            continue;
-        }
+        if (y < 0 || y >= problem->height || x < 0 || x >= problem->width) continue;
         const size_t at = ((size_t)work->plane * problem->height + y) * problem->width + x;
         const float value[] = {problem->target_value[at], problem->pred_value[at]};
         const float neighbor[] = {problem->target_neighbor[at], problem->pred_neighbor[at]};
-        densities(problem, h, value[0], scale, cell + P_VALUE * PADDED, NULL);
-        densities(problem, h, neighbor[0], 1, cell + P_NEIGHBOR * PADDED, NULL);
-        densities(problem, h, value[1], scale, cell + Q_VALUE * PADDED, cell + Q_VALUE_SLOPE * PADDED);
-        densities(problem, h, neighbor[1], 1, cell + Q_NEIGHBOR * PADDED, cell + Q_NEIGHBOR_SLOPE * PADDED);
+        float over_levels[ARRAYS][PADDED];
+        densities(problem, h, value[0], scale, over_levels[P], NULL);
+        densities(problem, h, value[1], scale, over_levels[Q], over_levels[Q_SLOPE]);
+        for (int array = 0; array < ARRAYS; array++)
+            for (int i = 0; i < LEVELS; i++) work->value[r][array][i][c] = over_levels[array][i];
+        densities(problem, h, neighbor[0], 1, work->neighbor[r][P][c], NULL);
+        densities(problem, h, neighbor[1], 1, work->neighbor[r][Q][c], work->neighbor[r][Q_SLOPE][c]);
         for (int image = 0; image < (TARGET_ONLY ? 1 : 2); image++) {
-            widen(&row->value, value[image]);
-            widen(&row->neighbor, neighbor[image]);
+            widen(&work->row[r].value, value[image]);
+            widen(&work->row[r].neighbor, neighbor[image]);
         }
     }
 }
@@ -245,14 +244,14 @@ INLINE void reached(struct range range, float reach, int *first, int *last) {
 INLINE void sum_rows(const struct work *work, int y, int i, int j, vec sums[2][WINDOWS][COLUMNS]) {
     UNROLL for (int x = 0; x < COLUMNS; x++) {
         UNROLL for (int image = 0; image < 2; image++) {
-            const int value = image ? Q_VALUE : P_VALUE, neighbor = image ? Q_NEIGHBOR : P_NEIGHBOR;
+            const int array = image ? Q : P;
             vec total = splat(0);
             int done = -1;
             UNROLL for (int w = 0; w < WINDOWS; w++) {
                 UNROLL for (int dy = done + 1; dy <= radii[w]; dy++) {
                     UNROLL for (int side = 0; side < (dy ? 2 : 1); side++) {
-                        const float *cell = cell_at(work, side ? y - dy : y + dy, x);
-                        total += cell[value * PADDED + i] * load(cell + neighbor * PADDED + j);
+                        const int r = ring(side ? y - dy : y + dy);
+                        total += work->value[r][array][i][x] * load(work->neighbor[r][array][x] + j);
                     }
                 }
                 done = radii[w];
@@ -268,7 +267,7 @@ INLINE vec sum_columns(const vec *columns, int centre, int radius) {
     return total;
 }
 
-INLINE void do_row(struct work *work, int first_column, int y, float *sent_value, float *sent_neighbor, int gradient) {
+INLINE void do_row(struct work *work, int first_column, int y, int gradient) {
     const struct problem *problem = work->problem;
     const int width = problem->width, columns = width - first_column < SEGMENT ? width - first_column : SEGMENT;
     const size_t here = ((size_t)work->plane * problem->height + y) * width + first_column;
@@ -287,9 +286,9 @@ INLINE void do_row(struct work *work, int first_column, int y, float *sent_value
 
     /* the terms, and their slopes for the gradient below */
     vec totals[WINDOWS][SEGMENT] = {0};
-    vec *slopes = (vec *)work->slope;
+    int bins = 0;
     for (int i = i_first; i <= i_last; i++) {
-        for (int g = 0; g < groups; g++, slopes += WINDOWS * SEGMENT) {
+        for (int g = 0; g < groups; g++, bins++) {
             RELOAD;
             vec sums[2][WINDOWS][COLUMNS];
             sum_rows(work, y, i, j_first + g * LANES, sums);
@@ -300,7 +299,7 @@ INLINE void do_row(struct work *work, int first_column, int y, float *sent_value
                     const vec q = sum_columns(sums[1][w], u + RADIUS, radii[w]);
                     const struct bin bin = DIVERGENCE(p, q, area);
                     totals[w][u] += bin.term;
-                    if (gradient) slopes[w * SEGMENT + u] = bin.slope;
+                    if (gradient) work->slope[bins][w][u] = bin.slope;
                 }
             }
         }
@@ -321,12 +320,10 @@ INLINE void do_row(struct work *work, int first_column, int y, float *sent_value
     if (!gradient) return;
 
     /* from the slopes back to the pixels of the windows */
-    vec value_sums[ROWS][COLUMNS] = {0};
-    memset(work->neighbor_sum, 0, sizeof(float) * ROWS * COLUMNS * PADDED);
-    slopes = (vec *)work->slope;
+    bins = 0;
     for (int i = i_first; i <= i_last; i++) {
         vec row_sums[ROWS][COLUMNS] = {0};
-        for (int g = 0; g < groups; g++, slopes += WINDOWS * SEGMENT) {
+        for (int g = 0; g < groups; g++, bins++) {
             RELOAD;
             const int j = j_first + g * LANES;
             vec spread[COLUMNS] = {0}; /* what reaches the pixels of a column, over all windows that reach their row */
@@ -334,49 +331,52 @@ INLINE void do_row(struct work *work, int first_column, int y, float *sent_value
             UNROLL for (int dy = RADIUS; dy >= 0; dy--) {
                 if (w >= 0 && radii[w] == dy) {
                     UNROLL for (int u = 0; u < SEGMENT; u++) {
-                        const vec slope = slopes[w * SEGMENT + u] * factor[w][u];
+                        const vec slope = work->slope[bins][w][u] * factor[w][u];
                         UNROLL for (int dx = -radii[w]; dx <= radii[w]; dx++) spread[u + RADIUS + dx] += slope;
                     }
                     w--;
                 }
                 UNROLL for (int side = 0; side < (dy ? 2 : 1); side++) {
-                    const int row = side ? y - dy : y + dy;
+                    const int r = ring(side ? y - dy : y + dy);
                     UNROLL for (int x = 0; x < COLUMNS; x++) {
-                        const float *cell = cell_at(work, row, x);
-                        row_sums[ring(row)][x] += spread[x] * load(cell + Q_NEIGHBOR * PADDED + j);
-                        add_to(work->neighbor_sum + (size_t)(ring(row) * COLUMNS + x) * PADDED + j, spread[x] * cell[Q_VALUE * PADDED + i]);
+                        row_sums[r][x] += spread[x] * load(work->neighbor[r][Q][x] + j);
+                        add_to(work->neighbor_sum[r][x] + j, spread[x] * work->value[r][Q][i][x]);
                     }
                 }
             }
         }
-        for (int row = 0; row < ROWS; row++)
-            for (int x = 0; x < COLUMNS; x++)
-                value_sums[row][x] += row_sums[row][x] * cell_at(work, row, x)[Q_VALUE_SLOPE * PADDED + i];
+        for (int r = 0; r < ROWS; r++)
+            for (int x = 0; x < COLUMNS; x++) work->value_sum[r][x] += row_sums[r][x] * work->value[r][Q_SLOPE][i][x];
     }
-    for (int row = y - RADIUS; row <= y + RADIUS; row++) {
-        for (int x = 0; x < COLUMNS; x++) {
-            const int column = first_column - RADIUS + x;
-            if (row < 0 || row >= problem->height || column < 0 || column >= width) continue;
-            const float *neighbor_slope = cell_at(work, row, x) + Q_NEIGHBOR_SLOPE * PADDED;
-            const float *neighbor_sum = work->neighbor_sum + (size_t)(ring(row) * COLUMNS + x) * PADDED;
-            vec neighbor_total = splat(0);
-            for (int g = 0; g < groups; g++)
-                neighbor_total += load(neighbor_sum + j_first + g * LANES) * load(neighbor_slope + j_first + g * LANES);
-            const size_t at = (size_t)(row - y + RADIUS) * width + column;
-            sent_value[at] += sum(value_sums[ring(row)][x]);
-            sent_neighbor[at] += sum(neighbor_total);
-        }
+}
+
+/* Adds to the gradients of a row what all windows have sent it. */
+static void send_row(struct work *work, int first_column, int y, float *sent_value, float *sent_neighbor) {
+    const int r = ring(y);
+    for (int c = 0; c < COLUMNS; c++) {
+        const int x = first_column - RADIUS + c;
+        if (y < 0 || y >= work->problem->height || x < 0 || x >= work->problem->width) continue;
+        vec total = splat(0);
+        for (int j = 0; j < PADDED; j += LANES)
+            total += load(work->neighbor_sum[r][c] + j) * load(work->neighbor[r][Q_SLOPE][c] + j);
+        sent_value[x] += sum(work->value_sum[r][c]);
+        sent_neighbor[x] += sum(total);
     }
+    memset(work->value_sum[r], 0, sizeof(work->value_sum[r]));
+    memset(work->neighbor_sum[r], 0, sizeof(work->neighbor_sum[r]));
 }
 
 INLINE void do_band(struct work *work, int first_row, int last_row, float *sent_value, float *sent_neighbor, int gradient) {
     const int width = work->problem->width;
     for (int first_column = 0; first_column < width; first_column += SEGMENT) {
         for (int y = first_row - RADIUS; y < first_row + RADIUS; y++) fill_row(work, first_column, y);
-        for (int y = first_row; y < last_row; y++) {
-            fill_row(work, first_column, y + RADIUS);
-            const size_t at = (size_t)(y - first_row) * width;
-            do_row(work, first_column, y, gradient ? sent_value + at : NULL, gradient ? sent_neighbor + at : NULL, gradient);
+        for (int y = first_row; y < last_row + 2 * RADIUS; y++) {
+            if (y < last_row) {
+                fill_row(work, first_column, y + RADIUS);
+                do_row(work, first_column, y, gradient);
+            }
+            const size_t at = (size_t)(y - first_row) * width; /* of row y - RADIUS, which no window reaches any more */
+            if (gradient) send_row(work, first_column, y - RADIUS, sent_value + at, sent_neighbor + at);
         }
     }
 }
@@ -386,25 +386,22 @@ INLINE void do_band(struct work *work, int first_row, int last_row, float *sent_
  * Returns 0, or -1 if there is no memory. */
 int local_divergence(
     const struct problem *problem, int plane, int first_row, int last_row, float *sent_value, float *sent_neighbor) {
-    const size_t cell = (size_t)ROWS * COLUMNS * ARRAYS * PADDED, neighbor_sum = (size_t)ROWS * COLUMNS * PADDED;
-    const size_t slope = problem->upstream ? (size_t)LEVELS * PADDED * WINDOWS * SEGMENT : 0;
-    float *memory = malloc(sizeof(float) * (cell + neighbor_sum + slope));
-    if (!memory) return -1;
-    struct work work = {.problem = problem, .plane = plane};
-    work.cell = memory;
-    work.neighbor_sum = work.cell + cell;
-    work.slope = work.neighbor_sum + neighbor_sum;
+    const size_t bins = problem->upstream ? LEVELS * (PADDED / LANES) : 0;
+    struct work *work = calloc(1, sizeof(struct work) + bins * sizeof(work->slope[0]));
+    if (!work) return -1;
+    work->problem = problem;
+    work->plane = plane;
 #ifdef __SSE__
     const unsigned int state = _mm_getcsr();
     _mm_setcsr(state | 0x8040); /* numbers too small to be normal become 0: they would be slow */
 #endif
     if (problem->upstream)
-        do_band(&work, first_row, last_row, sent_value, sent_neighbor, 1);
+        do_band(work, first_row, last_row, sent_value, sent_neighbor, 1);
     else
-        do_band(&work, first_row, last_row, NULL, NULL, 0);
+        do_band(work, first_row, last_row, NULL, NULL, 0);
 #ifdef __SSE__
     _mm_setcsr(state);
 #endif
-    free(memory);
+    free(work);
     return 0;
 }
