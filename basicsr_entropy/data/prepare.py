@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 from PIL import ExifTags, Image, UnidentifiedImageError
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -70,6 +69,8 @@ def prepare_stores(
             be resumed was begun with other options or files.
         OSError: If a store cannot be written.
     """
+    if workers < 0:
+        raise ValueError(f'--workers: must be at least 0, got {workers}')
     chosen = _plan(root, layout, splits)
     with ExitStack() as stack:
         # every split is claimed before the first image is read, so that a store in the way is no late surprise
@@ -147,13 +148,7 @@ def _write_pairs(
     for pair in pairs:
         if writer.done.get(pair.key) and writer.done[pair.key] != stamps_of(pair):
             raise ValueError(f'{pair.lq} or {pair.gt} has changed since it was read; remove {writer.staging}')
-    loader = DataLoader(
-        PairEncoder(rest, recipe),
-        batch_size=None,
-        num_workers=workers,
-        collate_fn=_as_it_is,
-        worker_init_fn=_one_thread,
-    )
+    loader = DataLoader(PairEncoder(rest, recipe), batch_size=None, num_workers=workers, collate_fn=_as_it_is)
     with tqdm(iter(loader), desc=title, unit='pair', total=len(pairs), initial=len(pairs) - len(rest)) as encoded_pairs:
         writer.open()  # after the workers were forked
         for encoded in encoded_pairs:
@@ -165,10 +160,6 @@ def _write_pairs(
 
 def _as_it_is(pair: Any) -> Any:
     return pair
-
-
-def _one_thread(worker: int) -> None:
-    cv2.setNumThreads(1)
 
 
 def _estimate_split(pairs: Sequence[Pair], recipe: Recipe, skip_bad: bool) -> Written:

@@ -162,7 +162,10 @@ class SplitWriter:
             try:
                 _put_all(environment, values)
             except lmdb.Error as error:
-                raise OSError(f'{self._staged[role]} cannot be written: {error}') from error
+                free = shutil.disk_usage(self.staging).free / 1e6  # LMDB tells of a full disk as of any other failure
+                raise OSError(
+                    f'{self._staged[role]} cannot be written: {error}; {free:,.1f} MB are free there'
+                ) from error
         self._journal.add(self._pending)
         self._pending, self._pending_bytes, self._last_flush = [], 0, time.monotonic()
 
