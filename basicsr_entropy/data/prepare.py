@@ -149,12 +149,17 @@ def _write_pairs(
         if writer.done.get(pair.key) and writer.done[pair.key] != stamps_of(pair):
             raise ValueError(f'{pair.lq} or {pair.gt} has changed since it was read; remove {writer.staging}')
     loader = DataLoader(PairEncoder(rest, recipe), batch_size=None, num_workers=workers, collate_fn=_as_it_is)
-    with tqdm(iter(loader), desc=title, unit='pair', total=len(pairs), initial=len(pairs) - len(rest)) as encoded_pairs:
+    encoded_pairs = iter(loader)
+    try:
         writer.open()  # after the workers were forked
-        for encoded in encoded_pairs:
-            if encoded.error is not None and not skip_bad:
-                raise ValueError(f'{encoded.error} (--skip-bad leaves such pairs out)')
-            writer.put(encoded)
+        with tqdm(desc=title, unit='pair', total=len(pairs), initial=len(pairs) - len(rest)) as bar:
+            for encoded in encoded_pairs:
+                if encoded.error is not None and not skip_bad:
+                    raise ValueError(f'{encoded.error} (--skip-bad leaves such pairs out)')
+                writer.put(encoded)
+                bar.update()
+    finally:
+        del encoded_pairs  # ends the workers now: an error's traceback would keep them until the program ends
     writer.finish()
 
 
