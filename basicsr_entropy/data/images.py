@@ -35,8 +35,8 @@ def decode_image(content: bytes, name: str) -> np.ndarray:
 
 
 def to_float(image: np.ndarray) -> np.ndarray:
-    """A float32 copy of range [0, 1] of an unsigned integer image of any depth."""
-    return image.astype(np.float32) / np.iinfo(image.dtype).max
+    """An unsigned integer image of any depth as float32 of range [0, 1]; one that is float32 as it is."""
+    return image if image.dtype == np.float32 else image.astype(np.float32) / np.iinfo(image.dtype).max
 
 
 def read_file(path: str) -> bytes:

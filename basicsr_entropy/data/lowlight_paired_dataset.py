@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from basicsr.data.transforms import augment, paired_random_crop
-from basicsr.utils import bgr2ycbcr, img2tensor
+from basicsr.utils import bgr2ycbcr
 from torch.utils.data import Dataset
 from torchvision.transforms.functional import normalize
 
@@ -79,7 +79,7 @@ class LowLightPairedDataset(Dataset):
             if self.crop_size is not None:
                 check_crop(gt, self.crop_size, pair.gt, self.where)
                 gt, lq = paired_random_crop(gt, lq, self.crop_size, self.scale)
-            lq, gt = to_float(lq), to_float(gt)  # copies, of the crop alone
+            lq, gt = lq.copy(), gt.copy()  # of the crop alone; what was opened ends here
         if self.crop_size is not None:
             gt, lq = augment([gt, lq], self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
         lq, gt = to_tensors([lq, gt], self.opt)
@@ -95,8 +95,10 @@ def check_crop(image: np.ndarray, size: int, name: str, where: str) -> None:
 def to_tensors(images: list[np.ndarray], opt: Mapping[str, Any]) -> list[torch.Tensor]:
     """BGR images (H, W, 3) to RGB tensors (3, H, W), or Y tensors (1, H, W) for `color: y`; then mean and std."""
     if opt.get('color') == 'y':
-        images = [bgr2ycbcr(image, y_only=True)[..., None] for image in images]
-    tensors = img2tensor(images, bgr2rgb=True, float32=True)
+        planes = [bgr2ycbcr(to_float(image), y_only=True)[None] for image in images]
+    else:  # planes are split before they are floats, and contiguous, since batches copy them again
+        planes = [to_float(np.ascontiguousarray(image.transpose(2, 0, 1)[::-1])) for image in images]
+    tensors = [torch.from_numpy(each) for each in planes]
     if opt.get('mean') is not None or opt.get('std') is not None:
         for tensor in tensors:
             normalize(tensor, opt['mean'], opt['std'], inplace=True)
