@@ -94,11 +94,11 @@ class SplitWriter:
 
     def _begin(self) -> None:
         fresh = not self.staging.exists()
+        if fresh:
+            self.staging.mkdir(parents=True)  # fails where another run was quicker; what it made is not ours to remove
+            self._lock()
+        plan = self.staging / PLAN
         try:
-            if fresh:
-                self.staging.mkdir(parents=True)
-                self._lock()
-            plan = self.staging / PLAN
             if plan.is_file():
                 self._check_plan(json.loads(plan.read_text(encoding='utf-8')), self.staging)
             else:
