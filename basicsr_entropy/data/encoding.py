@@ -49,14 +49,14 @@ class Recipe:
             object.__setattr__(self, 'step', self.step or self.crop_size)
             object.__setattr__(self, 'thresh', self.thresh or 0)
 
-    def boxes(self, height: int, width: int) -> list[tuple[int, int]]:
-        """(top, left) of each sub-image, row by row, as BasicSR's extract_subimages cuts them.
+    def boxes(self, height: int, width: int, file: str) -> list[tuple[int, int]]:
+        """(top, left) of each sub-image of a file, row by row, as BasicSR's extract_subimages cuts them.
 
         Raises:
-            ValueError: If the photograph is smaller than a sub-image.
+            ValueError: If the photograph is smaller than a sub-image; names the file.
         """
         if min(height, width) < self.crop_size:
-            raise ValueError(f'is {width}x{height}, smaller than --crop-size {self.crop_size}')
+            raise ValueError(f'{file} is {width}x{height}, smaller than --crop-size {self.crop_size}')
         return [(top, left) for top in self._starts(height) for left in self._starts(width)]
 
     def _starts(self, length: int) -> list[int]:
@@ -65,11 +65,11 @@ class Recipe:
             starts.append(length - self.crop_size)
         return starts
 
-    def cut(self, key: str, image: np.ndarray) -> dict[str, np.ndarray]:
-        """An image (H, W, C), or views of its sub-images under keys with BasicSR's suffixes _s001, _s002 ..."""
+    def cut(self, key: str, image: np.ndarray, file: str) -> dict[str, np.ndarray]:
+        """An image (H, W, C) of a file, or views of its sub-images; their keys end in _s001, _s002 ..., as BasicSR's."""
         if self.crop_size is None:
             return {key: image}
-        size, boxes = self.crop_size, self.boxes(*image.shape[:2])
+        size, boxes = self.crop_size, self.boxes(*image.shape[:2], file)
         return {
             store_key(f'{key}_s{index:03d}'): image[top : top + size, left : left + size]
             for index, (top, left) in enumerate(boxes, 1)
@@ -132,10 +132,7 @@ class PairEncoder(Dataset):
         keep = self.recipe.encoding == 'keep' and self.recipe.crop_size is None
         values = {}
         for role, file, image in (('lq', pair.lq, lq), ('gt', pair.gt, gt)):
-            try:
-                parts = self.recipe.cut(store_key(pair.key), image)
-            except ValueError as error:
-                raise ValueError(f'{file}: {error}') from error
+            parts = self.recipe.cut(store_key(pair.key), image, file)
             values[role] = [
                 _value(key, part, contents[role] if keep else self.recipe.encode(part)) for key, part in parts.items()
             ]

@@ -175,7 +175,7 @@ def _estimate_split(pairs: Sequence[Pair], recipe: Recipe, skip_bad: bool) -> Wr
             (lq, (width, height)), (gt, other) = sizes.items()
             if (width, height) != other:
                 raise ValueError(f'{lq} is {width}x{height}, but {gt} is {other[0]}x{other[1]}')
-            cut = 1 if recipe.crop_size is None else len(recipe.boxes(height, width))
+            cut = 1 if recipe.crop_size is None else len(recipe.boxes(height, width, lq))
         except (ValueError, OSError) as error:
             if not skip_bad:
                 raise ValueError(f'{error} (--skip-bad leaves such pairs out)') from error

@@ -19,7 +19,7 @@ def test_boxes_are_those_of_basicsr(seed):
     rng = np.random.default_rng(seed)
     size, thresh = int(rng.integers(1, 40)), int(rng.integers(0, 20))
     step, height, width = int(rng.integers(1, size + 1)), *(int(n) for n in rng.integers(size, 130, 2))
-    boxes = Recipe('keep', size, step, thresh).boxes(height, width)
+    boxes = Recipe('keep', size, step, thresh).boxes(height, width, 'x')
     tops, lefts = starts_of_basicsr(height, size, step, thresh), starts_of_basicsr(width, size, step, thresh)
     assert boxes == [(top, left) for top in tops for left in lefts]
     covered = np.zeros((height, width), bool)
@@ -33,9 +33,9 @@ def test_boxes_are_those_of_basicsr(seed):
 def test_names_and_defaults():
     recipe = Recipe('png', 20)
     assert (recipe.step, recipe.thresh) == (20, 0)
-    assert list(recipe.cut('a/b', photograph(0, 40, 48))) == [f'a/b_s{index:03d}' for index in range(1, 7)]
-    assert Recipe().cut('a', photograph(0))['a'].shape == (40, 48, 3)
-    assert Recipe('raw', 1).cut('a', photograph(0, 40, 48)).keys() >= {'a_s999', 'a_s1920'}
+    assert list(recipe.cut('a/b', photograph(0, 40, 48), 'x')) == [f'a/b_s{index:03d}' for index in range(1, 7)]
+    assert Recipe().cut('a', photograph(0), 'x')['a'].shape == (40, 48, 3)
+    assert Recipe('raw', 1).cut('a', photograph(0, 40, 48), 'x').keys() >= {'a_s999', 'a_s1920'}
 
 
 @pytest.mark.parametrize('depth', [np.uint8, np.uint16])
@@ -66,5 +66,5 @@ def test_refuses_wrong_recipes(options, message):
 
 
 def test_refuses_photographs_smaller_than_the_crop():
-    with pytest.raises(ValueError, match='is 48x40, smaller than --crop-size 41'):
-        Recipe('keep', 41).boxes(40, 48)
+    with pytest.raises(ValueError, match='a.png is 48x40, smaller than --crop-size 41'):
+        Recipe('keep', 41).boxes(40, 48, 'a.png')

@@ -160,7 +160,7 @@ def test_cuts_both_sides_by_the_same_boxes(lolv1, tmp_path, encoding, workers):
     )  # tops 0, 16, 20; lefts 0, 16 (and 44 for pixels 36 to 40 is none)
     for role, folder in (('lq', 'low'), ('gt', 'high')):
         reader, photograph_ = StoreReader(tmp_path / f'test_{role}.lmdb'), lolv1 / f'eval15/{folder}/00012.png'
-        for name, part in recipe.cut('00012', cv2.imread(str(photograph_))).items():
+        for name, part in recipe.cut('00012', cv2.imread(str(photograph_)), 'x').items():
             with reader.image(name) as image:
                 assert (image == part).all()
 
@@ -242,6 +242,12 @@ def test_a_turned_photograph_does_not_pair_with_one_that_is_not(tmp_path):
         estimate(tmp_path)
     with pytest.raises(ValueError, match=message.replace(', but', ',')):
         LowLightPairedDataset({'dataroot': str(tmp_path), 'phase': 'val', 'split': 'train'})[0]
+
+
+@pytest.mark.parametrize('call', [estimate, lambda root, **options: prepare_stores(root, root / 'out', **options)])
+def test_names_the_photograph_that_is_smaller_than_a_sub_image(lolv1, call):
+    with pytest.raises(ValueError, match='low/00011.png is 48x40, smaller than --crop-size 41 .*--skip-bad'):
+        call(lolv1, splits=['test'], recipe=Recipe('keep', 41))
 
 
 @pytest.mark.parametrize('recipe', [Recipe(), Recipe('raw'), Recipe('raw', 20, 16), Recipe('png', 20)], ids=str)
