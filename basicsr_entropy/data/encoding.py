@@ -66,7 +66,7 @@ class Recipe:
         return starts
 
     def cut(self, key: str, image: np.ndarray, file: str) -> dict[str, np.ndarray]:
-        """An image (H, W, C) of a file, or views of its sub-images; their keys end in _s001, _s002 ..., as BasicSR's."""
+        """An image (H, W, C) of a file, or views of its sub-images; keys end in _s001, _s002 ..., as BasicSR's."""
         if self.crop_size is None:
             return {key: image}
         size, boxes = self.crop_size, self.boxes(*image.shape[:2], file)
