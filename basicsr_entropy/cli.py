@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -11,7 +12,7 @@ commands:
   train -opt FILE [--auto_resume] [--launcher pytorch] [--force_yml KEY:KEY=VALUE ...]
                      train from a BasicSR option file
   test -opt FILE     test from a BasicSR option file; takes the same arguments
-  prepare --root DIR --out DIR
+  prepare --root DIR --out DIR [--crop-size N] [--encoding keep|png|raw] [--resume] [--dry-run]
                      pack a published set into LMDB stores
   report -opt FILE   measure what `test` wrote, and show it as a table and a picture
 
@@ -59,8 +60,9 @@ def _dispatch(arguments: Sequence[str]) -> int:
 
 
 def _prepare(arguments: Sequence[str]) -> int:
+    from basicsr_entropy.data.encoding import ENCODINGS, Recipe
     from basicsr_entropy.data.layouts import LAYOUTS, SPLITS
-    from basicsr_entropy.data.prepare import prepare_stores
+    from basicsr_entropy.data.prepare import estimate, prepare_stores
 
     parser = argparse.ArgumentParser(
         prog='basicsr-entropy prepare',
@@ -70,10 +72,35 @@ def _prepare(arguments: Sequence[str]) -> int:
     parser.add_argument('--out', required=True, help='folder for the stores')
     parser.add_argument('--layout', default='auto', choices=['auto', *LAYOUTS], help='how the set is laid out')
     parser.add_argument('--split', nargs='+', choices=SPLITS, help='splits to write; all that are there by default')
+    parser.add_argument(
+        '--encoding',
+        default='keep',
+        choices=ENCODINGS,
+        help="keep: a file's own bytes, or PNG of its sub-images (default); png; raw: pixels, the fastest",
+    )
+    parser.add_argument('--crop-size', type=int, help='cut photographs into sub-images of so many pixels a side')
+    parser.add_argument('--step', type=int, help='pixels from a sub-image to the next; the crop size by default')
+    parser.add_argument(
+        '--thresh',
+        type=int,
+        help='drop a rest strip of up to so many pixels, else a last sub-image covers it (0)',
+    )
+    parser.add_argument(
+        '--workers', type=int, default=len(os.sched_getaffinity(0)), help='processes; one for each core by default'
+    )
+    parser.add_argument('--resume', action='store_true', help='go on with what a killed run left')
+    parser.add_argument('--skip-bad', action='store_true', help='leave out pairs that cannot be read or do not fit')
+    parser.add_argument('--dry-run', action='store_true', help='tell what would be written, and write nothing')
     options = parser.parse_args(arguments)
-    counts = prepare_stores(options.root, options.out, options.layout, options.split)
-    for split, count in counts.items():
-        print(f'{split}: {count} pairs in {options.out}/{split}_lq.lmdb and {split}_gt.lmdb')
+    recipe = Recipe(options.encoding, options.crop_size, options.step, options.thresh)
+    what = {'layout': options.layout, 'splits': options.split, 'recipe': recipe, 'skip_bad': options.skip_bad}
+    if options.dry_run:
+        written = estimate(options.root, **what)
+    else:
+        written = prepare_stores(options.root, options.out, workers=options.workers, resume=options.resume, **what)
+    for split, count in written.items():
+        stores = f'{options.out}/{split}_lq.lmdb and {split}_gt.lmdb'
+        print(f'{split}: about {count} would go to {stores}' if options.dry_run else f'{split}: {count} in {stores}')
     return 0
 
 

@@ -14,6 +14,8 @@ import torch
 import yaml
 from conftest import photograph, write_image, write_pairs
 
+from basicsr_entropy.data import prepare_stores
+
 CLI = (sys.executable, '-m', 'basicsr_entropy.cli')
 
 
@@ -49,7 +51,7 @@ def test_trains_and_tests_from_option_files(run, write_options, workdir, lolv1):
 def test_one_option_file_trains_from_folders_and_from_stores(run, write_options, workdir, lolv1):
     code, out, _ = run('prepare', '--root', lolv1, '--out', workdir / 'stores')
     assert code == 0
-    assert 'train: 4 pairs in' in out
+    assert re.search('train: 4 pairs, .* MB in', out)
     trained = []
     for name, root in (('folders', lolv1), ('stores', workdir / 'stores')):
         code, _, log = run(
@@ -277,10 +279,17 @@ def test_unreadable_option_files(run, workdir, content, message):
     assert_one_line(code, err, message)
 
 
-def test_warns_of_images_shared_between_sets(run, write_options, lolv1, tmp_path):
+@pytest.mark.parametrize('stores', [False, True])
+def test_warns_of_images_shared_between_sets(run, write_options, lolv1, tmp_path, stores):
     real = tmp_path / 'LOLv2/Real_captured'
     write_pairs(real / 'Test/Low', real / 'Test/Normal', 1, 'low', 'normal')
-    path = write_options(datasets__val__dataroot=str(tmp_path / 'LOLv2'), train__total_iter=1)
+    roots = {'train': lolv1, 'val': tmp_path / 'LOLv2'}
+    if stores:
+        for name, root in roots.items():
+            prepare_stores(root, tmp_path / name)
+            roots[name] = tmp_path / name
+    roots = {f'datasets__{name}__dataroot': str(root) for name, root in roots.items()}
+    path = write_options(**roots, train__total_iter=1)
     with pytest.warns(UserWarning, match='LOL v1 training images reappear in the LOL v2 real test set'):
         code, _, err = run('train', '-opt', path)
     assert code == 0, err
@@ -292,6 +301,19 @@ def test_prepare_reports_errors_in_one_line(run, lolv1, workdir):
     (lolv1 / 'our485/low/00001.png').write_bytes(np.zeros(10).tobytes())
     code, _, err = run('prepare', '--root', lolv1, '--out', workdir / 'stores')
     assert_one_line(code, err, 'low/00001.png cannot be read as an image')
+
+
+def test_prepare_tells_what_it_would_write_then_writes_it(run, lolv1, workdir):
+    command = ('prepare', '--root', lolv1, '--out', workdir / 'stores', '--crop-size', 20, '--encoding', 'raw')
+    _, foreseen, _ = run(*command, '--dry-run')
+    assert 'train: about 4 pairs cut into 24 images, 0.1 MB would go to' in foreseen
+    assert not (workdir / 'stores').exists()
+    code, written, err = run(*command, '--workers', 0)
+    assert code == 0, err
+    assert 'train: 4 pairs cut into 24 images, 0.1 MB in' in written
+    code, _, err = run(*command)
+    assert_one_line(code, err, 'train_lq.lmdb exists; remove it')
+    assert run(*command, '--resume')[:2] == (0, written)
 
 
 def test_help_and_wrong_commands(run):

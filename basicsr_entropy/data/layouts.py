@@ -5,9 +5,9 @@ prefixes its names with `low` and `normal`, without that prefix.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 SPLITS = ('train', 'val', 'test')
@@ -171,9 +171,13 @@ def _resolve(base: Path, below: str) -> Path | None:
 def images_in(folder: Path) -> Iterator[Path]:
     """Image files of a folder and of the folders in it, sorted; hidden ones left out."""
     for path in sorted(folder.rglob('*')):
-        hidden = any(part.startswith('.') for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file():
+        if is_image(path.relative_to(folder)) and path.is_file():
             yield path
+
+
+def is_image(path: PurePath) -> bool:
+    """Whether a name below a folder is an image's, and neither it nor a folder in it is hidden."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not any(part.startswith('.') for part in path.parts)
 
 
 def pair_folders(lq_folder: str | Path, gt_folder: str | Path, where: str) -> list[Pair]:
@@ -191,14 +195,23 @@ def pair_folders(lq_folder: str | Path, gt_folder: str | Path, where: str) -> li
         FileNotFoundError: If a folder is missing or holds no image.
         ValueError: If images are left without a partner or share a name; names the first such file.
     """
-    names = []
+    found = []
     for role, folder in (('low-light', Path(lq_folder)), ('normal-light', Path(gt_folder))):
         if not folder.is_dir():
             raise FileNotFoundError(f'{where}: no folder {folder} for the {role} images')
-        paths = list(images_in(folder))
-        if not paths:
+        found.append([path.relative_to(folder).as_posix() for path in images_in(folder)])
+    return pair_files(*found, str(lq_folder), str(gt_folder), where)
+
+
+def pair_files(
+    lq_files: Iterable[str], gt_files: Iterable[str], lq_folder: str, gt_folder: str, where: str
+) -> list[Pair]:
+    """Pairs files by their names below two folders, which need not be local; see `pair_folders`."""
+    names = []
+    for role, folder, files in (('low-light', lq_folder, lq_files), ('normal-light', gt_folder, gt_files)):
+        names.append({f'{folder.rstrip("/")}/{file}': PurePosixPath(file).with_suffix('').as_posix() for file in files})
+        if not names[-1]:
             raise FileNotFoundError(f'{where}: no image in the {role} folder {folder}')
-        names.append({path: path.relative_to(folder).with_suffix('').as_posix() for path in paths})
     lq_names, gt_names = names
     if set(lq_names.values()) != set(gt_names.values()):
         without = _without_prefix(lq_names, 'low'), _without_prefix(gt_names, 'normal')
@@ -212,17 +225,17 @@ def pair_folders(lq_folder: str | Path, gt_folder: str | Path, where: str) -> li
                 f'{where}: {len(lq_paths)} low-light and {len(gt_paths)} normal-light images do not pair; the first '
                 f'without a partner is {own[odd[0]]}, nothing of its name is in {folder}'
             )
-    return [Pair(name, str(path), str(gt_paths[name])) for name, path in sorted(lq_paths.items())]
+    return [Pair(name, path, gt_paths[name]) for name, path in sorted(lq_paths.items())]
 
 
-def _without_prefix(names: dict[Path, str], prefix: str) -> dict[Path, str]:
+def _without_prefix(names: dict[str, str], prefix: str) -> dict[str, str]:
     """Takes the prefix off base names only: a folder may be called low-light."""
     pattern = re.compile(rf'(?P<parents>(?:.*/)?){prefix}[_-]?(?=[^/])(?P<rest>[^/]+)', re.IGNORECASE)
     return {path: pattern.sub(r'\g<parents>\g<rest>', name, count=1) for path, name in names.items()}
 
 
-def _by_name(names: dict[Path, str], where: str) -> dict[str, Path]:
-    paths: dict[str, Path] = {}
+def _by_name(names: dict[str, str], where: str) -> dict[str, str]:
+    paths: dict[str, str] = {}
     for path, name in names.items():
         if name in paths:
             raise ValueError(f'{where}: {paths[name]} and {path} share a name; pairs could not tell them apart')

@@ -12,9 +12,9 @@ from torch.utils.data import Dataset
 
 from basicsr_entropy._registry import check_arguments, check_keys
 from basicsr_entropy.data.degradation import LowLightDegradation
-from basicsr_entropy.data.images import decode_float, read_file
+from basicsr_entropy.data.images import image_of_file, to_float
 from basicsr_entropy.data.layouts import images_in
-from basicsr_entropy.data.lmdb_store import StoreReader, store_keys
+from basicsr_entropy.data.lmdb_store import StoreReader
 from basicsr_entropy.data.lowlight_paired_dataset import check_crop, to_tensors
 from basicsr_entropy.data.options import IMAGE_KEYS, LOADER_KEYS, crop_size, option_path
 
@@ -57,11 +57,12 @@ class SyntheticLowLightDataset(Dataset):
             raise KeyError(f'{self.where}.dataroot_gt: missing; it is a folder of normal-light photographs')
         root = Path(opt['dataroot_gt']).expanduser()
         if root.suffix == '.lmdb':
-            self.paths, self._read = sorted(store_keys(root)), StoreReader(root).get
+            store = StoreReader(root)
+            self.paths, self._open = sorted(store.shapes), store.image
         else:
             if not root.is_dir():
                 raise FileNotFoundError(f'{self.where}.dataroot_gt: no folder {root}')
-            self.paths, self._read = [str(path) for path in images_in(root)], read_file
+            self.paths, self._open = [str(path) for path in images_in(root)], image_of_file
         if not self.paths:
             raise FileNotFoundError(f'{self.where}.dataroot_gt: no image in {root}')
 
@@ -70,11 +71,13 @@ class SyntheticLowLightDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor | str]:
         path = self.paths[index]
-        gt = decode_float(self._read(path), path)
+        with self._open(path) as gt:
+            if self.crop_size is not None:
+                check_crop(gt, self.crop_size, path, self.where)
+                gt, _ = paired_random_crop(gt, gt, self.crop_size, 1)
+            gt = to_float(gt)  # a copy, of the crop alone
         if self.crop_size is not None:
-            check_crop(gt, self.crop_size, path, self.where)
-            gt, _ = paired_random_crop(gt, gt, self.crop_size, 1)
-            gt = augment(gt.copy(), self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
+            gt = augment(gt, self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
             # `random` is what BasicSR seeds in every worker
             rng = np.random.default_rng(random.getrandbits(64))
         else:
