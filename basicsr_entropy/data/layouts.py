@@ -5,7 +5,7 @@ prefixes its names with `low` and `normal`, without that prefix.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -176,23 +176,29 @@ def images_in(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def pair_folders(lq_folder: str | Path, gt_folder: str | Path, where: str) -> list[Pair]:
-    """Pairs the images of two folders.
+@dataclass(frozen=True)
+class Matched:
+    """Images of two folders by their names.
 
-    Args:
-        lq_folder: Folder of the low-light images.
-        gt_folder: Folder of the normal-light images.
-        where: What the folders are, for errors, e.g. "split 'train'".
+    Attributes:
+        pairs: Sorted by key; the key is the path below the folder without extension and prefix.
+        alone: (key, file, folder that holds nothing of its name) of images without a partner.
+        clashing: (key, file, other file) of images of one folder that share a name.
+    """
 
-    Returns:
-        Pairs sorted by key; the key is the path below the folder without extension and prefix.
+    pairs: list[Pair]
+    alone: list[tuple[str, Path, Path]]
+    clashing: list[tuple[str, Path, Path]]
+
+
+def match_folders(lq_folder: str | Path, gt_folder: str | Path, where: str) -> Matched:
+    """Matches the images of two folders; see `pair_folders`, which wants a match without fault.
 
     Raises:
         FileNotFoundError: If a folder is missing or holds no image.
-        ValueError: If images are left without a partner or share a name; names the first such file.
     """
-    names = []
-    for role, folder in (('low-light', Path(lq_folder)), ('normal-light', Path(gt_folder))):
+    lq_folder, gt_folder, names = Path(lq_folder), Path(gt_folder), []
+    for role, folder in (('low-light', lq_folder), ('normal-light', gt_folder)):
         if not folder.is_dir():
             raise FileNotFoundError(f'{where}: no folder {folder} for the {role} images')
         paths = list(images_in(folder))
@@ -204,15 +210,49 @@ def pair_folders(lq_folder: str | Path, gt_folder: str | Path, where: str) -> li
         without = _without_prefix(lq_names, 'low'), _without_prefix(gt_names, 'normal')
         if set(without[0].values()) == set(without[1].values()) or not set(lq_names.values()) & set(gt_names.values()):
             lq_names, gt_names = without
-    lq_paths, gt_paths = _by_name(lq_names, where), _by_name(gt_names, where)
-    for own, other, folder in ((lq_paths, gt_paths, gt_folder), (gt_paths, lq_paths, lq_folder)):
-        odd = sorted(own.keys() - other.keys())
-        if odd:
-            raise ValueError(
-                f'{where}: {len(lq_paths)} low-light and {len(gt_paths)} normal-light images do not pair; the first '
-                f'without a partner is {own[odd[0]]}, nothing of its name is in {folder}'
-            )
-    return [Pair(name, str(path), str(gt_paths[name])) for name, path in sorted(lq_paths.items())]
+    clashing: list[tuple[str, Path, Path]] = []
+    lq_paths, gt_paths = _by_name(lq_names, clashing), _by_name(gt_names, clashing)
+    alone = [
+        (name, own[name], folder)
+        for own, other, folder in ((lq_paths, gt_paths, gt_folder), (gt_paths, lq_paths, lq_folder))
+        for name in sorted(own.keys() - other.keys())
+    ]
+    shared = sorted(lq_paths.keys() & gt_paths.keys())
+    return Matched([Pair(name, str(lq_paths[name]), str(gt_paths[name])) for name in shared], alone, clashing)
+
+
+def pair_folders(
+    lq_folder: str | Path, gt_folder: str | Path, where: str, excluded: Callable[[str], bool] = lambda key: False
+) -> list[Pair]:
+    """Pairs the images of two folders.
+
+    Args:
+        lq_folder: Folder of the low-light images.
+        gt_folder: Folder of the normal-light images.
+        where: What the folders are, for errors, e.g. "split 'train'".
+        excluded: Whether the images of a key are left out, whatever is wrong with them.
+
+    Returns:
+        Pairs as in `Matched`.
+
+    Raises:
+        FileNotFoundError: If a folder is missing or holds no image.
+        ValueError: If images are left without a partner or share a name; names the first such file.
+    """
+    matched = match_folders(lq_folder, gt_folder, where)
+    for key, path, other in matched.clashing:
+        if not excluded(key):
+            raise ValueError(f'{where}: {path} and {other} share a name; pairs could not tell them apart')
+    alone = [entry for entry in matched.alone if not excluded(entry[0])]
+    if alone:
+        _, path, folder = alone[0]
+        without_gt = sum(folder == Path(gt_folder) for _, _, folder in alone)
+        lq_count, gt_count = len(matched.pairs) + without_gt, len(matched.pairs) + len(alone) - without_gt
+        raise ValueError(
+            f'{where}: {lq_count} low-light and {gt_count} normal-light images do not pair; the first '
+            f'without a partner is {path}, nothing of its name is in {folder}'
+        )
+    return [pair for pair in matched.pairs if not excluded(pair.key)]
 
 
 def _without_prefix(names: dict[Path, str], prefix: str) -> dict[Path, str]:
@@ -221,12 +261,14 @@ def _without_prefix(names: dict[Path, str], prefix: str) -> dict[Path, str]:
     return {path: pattern.sub(r'\g<parents>\g<rest>', name, count=1) for path, name in names.items()}
 
 
-def _by_name(names: dict[Path, str], where: str) -> dict[str, Path]:
+def _by_name(names: dict[Path, str], clashing: list[tuple[str, Path, Path]]) -> dict[str, Path]:
+    """The first path of each name; later ones of the same name go to `clashing`."""
     paths: dict[str, Path] = {}
     for path, name in names.items():
         if name in paths:
-            raise ValueError(f'{where}: {paths[name]} and {path} share a name; pairs could not tell them apart')
-        paths[name] = path
+            clashing.append((name, paths[name], path))
+        else:
+            paths[name] = path
     return paths
 
 
