@@ -159,7 +159,8 @@ def _tile(pairs: tuple[Measured, ...], severity: str, title: str, text: str) -> 
     if len(pairs) == 1 and pairs[0].lq.luma > 0 and not pairs[0].gt.error:
         half, gain = CELL[0] // 2, max(1, pairs[0].gt.luma / pairs[0].lq.luma)
         first[:, half:] = cv2.convertScaleAbs(first[:, half:], alpha=gain)
-    images = np.hstack([first, second])
+    gap = np.full((CELL[1], 4, 3), 255, np.uint8)
+    images = np.hstack([first, gap, second])
     caption = np.full((CAPTION, images.shape[1], 3), 255, np.uint8)
     caption[:, :6] = COLOURS[severity]
     _write(caption, f'{severity}: {title}' if severity else title, 16, COLOURS[severity])

@@ -1,5 +1,7 @@
 """Pairs of low-light and normal-light photographs, from published folders or from LMDB stores."""
 
+import os
+import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from torch.utils.data import Dataset
 from torchvision.transforms.functional import normalize
 
 from basicsr_entropy._registry import check_keys
+from basicsr_entropy.data.augmentation import Augmentation
+from basicsr_entropy.data.exclusion import is_excluded, read_exclusion
 from basicsr_entropy.data.images import decode_float, read_file
 from basicsr_entropy.data.layouts import SPLITS, Pair, find_splits, pair_folders
 from basicsr_entropy.data.lmdb_store import StoreReader, store_keys
@@ -30,8 +34,10 @@ class LowLightPairedDataset(Dataset):
         dataroot_lq, dataroot_gt: Folders (or, for LMDB, stores) instead of dataroot.
         io_backend: {type: disk} or {type: lmdb}; by default what lies there.
         meta_info_file, filename_tmpl: As in PairedImageDataset, with dataroot_lq and dataroot_gt.
-        gt_size: Side of a training crop in pixels.
+        exclude: File of pairs to leave out, a key or split/key a line; what follows a tab is a remark.
+        gt_size: Side of a training crop in pixels; gt_sizes is the schedule of a model, see `BatchSchedule`.
         use_hflip, use_rot: Random flips and quarter turns in training.
+        rescale, exposure_jitter, mixup: Further changes in training; see `Augmentation`.
         mean, std, color, scale: As in PairedImageDataset; scale is 1 by default.
 
     Items are dicts: lq and gt, float32 RGB tensors (3, H, W) of range [0, 1] (before mean and std), and lq_path and
@@ -53,6 +59,8 @@ class LowLightPairedDataset(Dataset):
         'io_backend',
         'meta_info_file',
         'filename_tmpl',
+        'exclude',
+        'exposure_jitter',
     )
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
@@ -60,11 +68,14 @@ class LowLightPairedDataset(Dataset):
         self.opt = opt
         self.where = option_path(opt)
         check_keys(opt, (*self.KEYS, *IMAGE_KEYS, *LOADER_KEYS), self.where)
-        self.scale, self.crop_size = opt.get('scale', 1), crop_size(opt)
+        self.scale, self.crop_size, self.augmentation = opt.get('scale', 1), crop_size(opt), Augmentation(opt)
         try:
+            self.excluded = read_exclusion(opt['exclude']) if opt.get('exclude') else frozenset()
             self.pairs, self._read_lq, self._read_gt = self._find()
         except (FileNotFoundError, ValueError) as error:
             raise type(error)(f'{self.where}: {error}') from error
+        if not self.pairs and self.excluded:
+            raise ValueError(f'{self.where}: exclude: {opt["exclude"]} leaves no pair')
 
     def _find(self) -> tuple[list[Pair], Callable[[str], bytes], Callable[[str], bytes]]:
         """The pairs, and how the bytes of either side are read."""
@@ -78,10 +89,11 @@ class LowLightPairedDataset(Dataset):
             root = Path(opt['dataroot']).expanduser()
             if backend == 'lmdb' or (backend is None and any(root.glob('*_lq.lmdb'))):
                 split = self._split({path.name.removesuffix('_lq.lmdb') for path in root.glob('*_lq.lmdb')}, root)
-                return self._stores(store_path(root, split, 'lq'), store_path(root, split, 'gt'))
+                return self._stores(store_path(root, split, 'lq'), store_path(root, split, 'gt'), split)
             found = {each.split: each for each in find_splits(root, opt.get('layout') or 'auto')}
             split = found[self._split(set(found), root)]
-            return pair_folders(split.lq_folder, split.gt_folder, f"split '{split.split}'"), read_file, read_file
+            where, excluded = f"split '{split.split}'", self._excluded(split.split)
+            return pair_folders(split.lq_folder, split.gt_folder, where, excluded), read_file, read_file
         if not (opt.get('dataroot_lq') and opt.get('dataroot_gt')):
             raise ValueError('give dataroot, or dataroot_lq and dataroot_gt')
         lq_root, gt_root = (Path(opt[key]).expanduser() for key in ('dataroot_lq', 'dataroot_gt'))
@@ -100,13 +112,20 @@ class LowLightPairedDataset(Dataset):
         listed = ', '.join(sorted(there)) or 'none'
         raise FileNotFoundError(f"split: no '{wanted[0]}' under {root}; splits there: {listed}")
 
-    @staticmethod
-    def _stores(lq_root: Path, gt_root: Path) -> tuple[list[Pair], Callable[[str], bytes], Callable[[str], bytes]]:
-        lq_keys, gt_keys = store_keys(lq_root), store_keys(gt_root)
-        odd = sorted(set(lq_keys) ^ set(gt_keys))
+    def _excluded(self, split: str | None = None) -> Callable[[str], bool]:
+        """Whether the option exclude names a key."""
+        root = Path(self.opt['dataroot']).expanduser().resolve().name if split else None
+        return lambda key: is_excluded(self.excluded, key, split, root)
+
+    def _stores(
+        self, lq_root: Path, gt_root: Path, split: str | None = None
+    ) -> tuple[list[Pair], Callable[[str], bytes], Callable[[str], bytes]]:
+        excluded = self._excluded(split)
+        lq_keys, gt_keys = ({key for key in store_keys(root) if not excluded(key)} for root in (lq_root, gt_root))
+        odd = sorted(lq_keys ^ gt_keys)
         if odd:
             raise ValueError(f"{lq_root} and {gt_root} do not hold the same keys; the first odd one is '{odd[0]}'")
-        if not lq_keys:
+        if not lq_keys and not self.excluded:
             raise FileNotFoundError(f'{lq_root} holds no image')
         return [Pair(key, key, key) for key in sorted(lq_keys)], StoreReader(lq_root).get, StoreReader(gt_root).get
 
@@ -121,13 +140,23 @@ class LowLightPairedDataset(Dataset):
             except AssertionError as error:
                 raise ValueError(f'filename_tmpl: {error}') from error
         else:
-            return pair_folders(lq_root, gt_root, 'dataroot_lq and dataroot_gt')
-        return [Pair(path['gt_path'], path['lq_path'], path['gt_path']) for path in paths]
+            return pair_folders(lq_root, gt_root, 'dataroot_lq and dataroot_gt', self._excluded())
+        keys = [Path(os.path.relpath(path['gt_path'], gt_root)).with_suffix('').as_posix() for path in paths]
+        pairs = [Pair(key, path['lq_path'], path['gt_path']) for key, path in zip(keys, paths)]
+        return [pair for pair in pairs if not self._excluded()(pair.key)]
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor | str]:
+        pair, images = self.pairs[index], self._images(index)
+        # mixed here and not in the model: it serves every model, and draws from what BasicSR seeds in the worker
+        images = self.augmentation.mix(images, lambda: self._images(random.randrange(len(self))))
+        lq, gt = to_tensors(list(images), self.opt)
+        return {'lq': lq, 'gt': gt, 'lq_path': pair.lq, 'gt_path': pair.gt}
+
+    def _images(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """lq and gt of a pair, whole, or in training cropped and turned."""
         pair = self.pairs[index]
         lq = decode_float(self._read_lq(pair.lq), pair.lq)
         gt = decode_float(self._read_gt(pair.gt), pair.gt)
@@ -138,18 +167,19 @@ class LowLightPairedDataset(Dataset):
                 f'{pair.gt} is {gt.shape[1]}x{gt.shape[0]}'
             )
         if self.crop_size is not None:
-            check_crop(gt, self.crop_size, pair.gt, self.where)
+            lq, gt = self.augmentation.rescale(lq, gt)
+            check_crop(gt, self.crop_size, pair.gt, self.where, self.augmentation.after)
             gt, lq = paired_random_crop(gt, lq, self.crop_size, self.scale)
             gt, lq = augment([gt, lq], self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
-        lq, gt = to_tensors([lq, gt], self.opt)
-        return {'lq': lq, 'gt': gt, 'lq_path': pair.lq, 'gt_path': pair.gt}
+            lq = self.augmentation.expose(lq)
+        return lq, gt
 
 
-def check_crop(image: np.ndarray, size: int, name: str, where: str) -> None:
-    """Raises a ValueError if an image (H, W, C) is smaller than the crop."""
+def check_crop(image: np.ndarray, size: int, name: str, where: str, after: str = '') -> None:
+    """Raises a ValueError if an image (H, W, C) is smaller than the crop; `after` says what was done to it."""
     height, width = image.shape[:2]
     if size > min(height, width):
-        raise ValueError(f'{where}.gt_size: a crop of {size} is larger than {name}, which is {width}x{height}')
+        raise ValueError(f'{where}.gt_size: a crop of {size} is larger than {name}, which is {width}x{height}{after}')
 
 
 def to_tensors(images: list[np.ndarray], opt: Mapping[str, Any]) -> list[torch.Tensor]:

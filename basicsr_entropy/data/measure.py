@@ -111,7 +111,7 @@ def find_sources(
     Raises:
         FileNotFoundError: If there is no set, or not the asked split.
     """
-    root = Path(root).expanduser()
+    root = Path(root).expanduser().resolve()
     if layout == 'auto' and any(root.glob('*_lq.lmdb')):
         found = {path.name.removesuffix('_lq.lmdb'): path for path in sorted(root.glob('*_lq.lmdb'))}
         sources = [_stores(root, split) for split in found]
