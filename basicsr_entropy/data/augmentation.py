@@ -31,8 +31,6 @@ class Augmentation:
         trains = opt.get('phase') == 'train'
         self.rescaling = self._numbers(opt, 'rescale', {'prob': 0.2, 'scale': None}) if trains else None
         self.mixing = self._numbers(opt, 'mixup', {'beta': None, 'prob': 0.5}) if trains else None
-        # for errors about sizes
-        self.after = f' (or {self.rescaling["scale"]:g} of that by rescale)' if self.rescaling else ''
         self.gains = opt.get('exposure_jitter') if trains else None
         if self.gains is not None and not _is_range(self.gains):
             raise ValueError(

@@ -168,6 +168,7 @@ class _Judge:
             return Finding(kind, files, text, weight, (each,), drop)
 
         lq, gt = each.lq, each.gt
+        swapped = not lq.error and not gt.error and gt.luma < lq.luma
         for role, image in zip(ROLES, (lq, gt)):
             if image.error:
                 yield found('unreadable', image.error, roles=(role,))
@@ -178,7 +179,7 @@ class _Judge:
                 yield found('gray', 'gray', roles=(role,))
             elif image.channels == 4:
                 yield found('alpha', 'alpha', roles=(role,))
-            if image.luma < DARKEST[role]:
+            if image.luma < DARKEST[role] and not swapped:
                 yield found('black', f'mean luma {255 * image.luma:.1f} of 255', 1 - image.luma, (role,))
         if lq.error or gt.error:
             return

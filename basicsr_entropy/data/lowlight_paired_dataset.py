@@ -167,19 +167,21 @@ class LowLightPairedDataset(Dataset):
                 f'{pair.gt} is {gt.shape[1]}x{gt.shape[0]}'
             )
         if self.crop_size is not None:
+            whole = gt.shape
             lq, gt = self.augmentation.rescale(lq, gt)
-            check_crop(gt, self.crop_size, pair.gt, self.where, self.augmentation.after)
+            check_crop(gt, self.crop_size, pair.gt, self.where, rescaled=gt.shape != whole)
             gt, lq = paired_random_crop(gt, lq, self.crop_size, self.scale)
             gt, lq = augment([gt, lq], self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
             lq = self.augmentation.expose(lq)
         return lq, gt
 
 
-def check_crop(image: np.ndarray, size: int, name: str, where: str, after: str = '') -> None:
-    """Raises a ValueError if an image (H, W, C) is smaller than the crop; `after` says what was done to it."""
+def check_crop(image: np.ndarray, size: int, name: str, where: str, rescaled: bool = False) -> None:
+    """Raises a ValueError if an image (H, W, C) is smaller than the crop."""
     height, width = image.shape[:2]
     if size > min(height, width):
-        raise ValueError(f'{where}.gt_size: a crop of {size} is larger than {name}, which is {width}x{height}{after}')
+        now = ' (rescaled)' if rescaled else ''
+        raise ValueError(f'{where}.gt_size: a crop of {size} is larger than {name}, which is {width}x{height}{now}')
 
 
 def to_tensors(images: list[np.ndarray], opt: Mapping[str, Any]) -> list[torch.Tensor]:

@@ -161,15 +161,21 @@ def measure_all(sources: Sequence[Source], workers: int | None = None) -> list[M
     bar = {'total': len(tasks), 'desc': 'check', 'unit': 'pair'}
     reads = [source.read for source in sources]
     arguments = [reads[index] for index, _ in tasks], [pair for _, pair in tasks]
-    if workers <= 1:
-        results = list(tqdm(map(measure, *arguments), **bar))
-    else:
-        # one thread each: OpenCV's own would fight over the CPUs
-        executor = ProcessPoolExecutor(workers, initializer=cv2.setNumThreads, initargs=(1,))
-        try:
-            results = list(tqdm(executor.map(measure, *arguments), **bar))
-        finally:
-            executor.shutdown(cancel_futures=True)
+    # one thread each, or they would fight over the CPUs; set before the fork, which copies a pool without its threads
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        if workers <= 1:
+            results = list(tqdm(map(measure, *arguments), **bar))
+        else:
+            with ProcessPoolExecutor(workers) as executor:
+                try:
+                    results = list(tqdm(executor.map(measure, *arguments), **bar))
+                except BaseException:
+                    executor.shutdown(cancel_futures=True)
+                    raise
+    finally:
+        cv2.setNumThreads(threads)
     return [Measured(sources[index], pair, **result) for (index, pair), result in zip(tasks, results)]
 
 

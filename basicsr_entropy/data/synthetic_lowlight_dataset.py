@@ -80,8 +80,9 @@ class SyntheticLowLightDataset(Dataset):
         path = self.paths[index]
         gt = decode_float(self._read(path), path)
         if self.crop_size is not None:
+            whole = gt.shape
             (gt,) = self.augmentation.rescale(gt)
-            check_crop(gt, self.crop_size, path, self.where, self.augmentation.after)
+            check_crop(gt, self.crop_size, path, self.where, rescaled=gt.shape != whole)
             gt, _ = paired_random_crop(gt, gt, self.crop_size, 1)
             gt = augment(gt.copy(), self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
             # `random` is what BasicSR seeds in every worker
