@@ -34,10 +34,8 @@ def print_report(checked: Checked) -> None:
     by_kind = defaultdict(list)
     for finding in checked.findings:
         by_kind[finding.kind].append(finding)
-    for severity in SEVERITIES:
-        for kind, found in by_kind.items():
-            if KINDS[kind][0] == severity:
-                _print_kind(console, kind, found)
+    for kind, found in by_kind.items():
+        _print_kind(console, kind, found)
     counts = {name: sum(each.severity == name for each in checked.findings) for name in SEVERITIES}
     console.print(', '.join(_counted(number, name) for name, number in counts.items()))
 

@@ -200,20 +200,23 @@ def _look(read: Callable[[str], bytes], name: str) -> tuple[Image, np.ndarray | 
         # turned as a JPEG's EXIF data say, as the datasets do; other kinds may have alpha, which that would hide
         flags = cv2.IMREAD_ANYCOLOR if content.startswith(_JPEG) else cv2.IMREAD_UNCHANGED
         pixels = decode_image(content, name, flags)
+        luma = _luma(pixels)
+    except cv2.error as error:
+        return Image(f'cannot be read: {error.err}'), None
     except (OSError, KeyError, ValueError) as error:
         return Image(str(error).removeprefix(f'{name} ')), None
     height, width = pixels.shape[:2]
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     digest = hashlib.blake2b(f'{pixels.shape} {pixels.dtype}'.encode(), digest_size=16)
     digest.update(np.ascontiguousarray(pixels).data)
-    full = np.iinfo(pixels.dtype).max if pixels.dtype.kind in 'iu' else 1
-    luma = gray(pixels).astype(np.float32) / full
     bits = 8 * pixels.dtype.itemsize
     return Image(None, (width, height), bits, channels, digest.digest(), float(luma.mean())), luma
 
 
-def gray(pixels: np.ndarray) -> np.ndarray:
-    """Luma (H, W) of an image (H, W) or (H, W, C), BGR with or without alpha, in its own type."""
-    if pixels.ndim == 2 or pixels.shape[2] < 3:
-        return pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., 0])
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY if pixels.shape[2] == 3 else cv2.COLOR_BGRA2GRAY)
+def _luma(pixels: np.ndarray) -> np.ndarray:
+    """Luma (H, W), float32, range [0, 1], of an image (H, W) or (H, W, C), BGR with or without alpha."""
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY if pixels.shape[2] == 3 else cv2.COLOR_BGRA2GRAY)
+    if pixels.dtype.kind == 'f':
+        return np.nan_to_num(pixels.astype(np.float32)).clip(0, 1)
+    return pixels.astype(np.float32) / np.iinfo(pixels.dtype).max

@@ -12,7 +12,7 @@ import numpy as np
 THUMBNAIL = 128  # pixels to a side of what is kept of an image
 # Measured on 165 LOL v1 truths and versions of them under gains of 0.3 to 2, gammas of 0.75 to 1.35, noise of 0.03 and
 # moves of up to 8 of 600 pixels: versions correlate by 0.86 or more, the likest other arrangement of the same objects
-# by 0.82, other scenes by less than 0.6.
+# by 0.82, other scenes by less than 0.5.
 SAME_SCENE = 0.85
 SIMILAR_SCENE = 0.7
 RELATED_RESPONSE = 0.1  # LOL v1: the images of a pair 0.31 and more, those of two pairs 0.08 and less
@@ -23,6 +23,7 @@ _LEVEL = 0.02  # keeps the noise of black out of the logarithm
 _SATURATED = 0.97
 _BLOCK = 1024  # rows of one matrix product
 _WINDOW = 1024  # pixels to a side of what a shift is measured on
+_LEAST_SIDE = 16  # pixels; smaller images are not followed
 _SHARP_RESPONSE = 0.3  # below it noise may move the peak of a window by a pixel
 
 
@@ -113,6 +114,8 @@ def shift(lq: np.ndarray, gt: np.ndarray) -> tuple[float, float, float]:
         common that could be followed.
     """
     height, width = lq.shape
+    if min(height, width) < _LEAST_SIDE:
+        return 0.0, 0.0, 0.0
     factor = max(height, width) / _WINDOW
     if factor <= 1:
         return _phase_shift(lq, gt)

@@ -251,6 +251,17 @@ def test_turned_photographs_are_measured_as_the_datasets_read_them(root, tiles, 
     assert sizes['2'] == (200, 256)
 
 
+def test_odd_kinds_of_images_stop_nothing(root):
+    """A row of pixels, values that are no numbers, and a type that OpenCV does not convert."""
+    for role in ('low', 'high'):
+        write_image(root / f'our485/{role}/6.png', np.full((1, 5, 3), 20 if role == 'low' else 90, np.uint8))
+        write_image(root / f'our485/{role}/7.tif', np.full((40, 48, 3), np.nan, np.float32))
+        write_image(root / f'our485/{role}/8.tif', np.full((40, 48, 3), 0.5, np.float64))
+    checked = check_sets([root], workers=1)
+    assert {finding.pairs[0].pair.key for finding in checked.findings} == {'7', '8'}
+    assert {'same', 'unreadable'} <= set(kinds(checked))
+
+
 def test_the_contact_sheet_shows_the_worst_and_overwrites_nothing(root, tiles, tmp_path):
     cut_file(root, tiles)
     leak(root, tiles)

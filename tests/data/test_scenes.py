@@ -71,6 +71,11 @@ def test_different_images_have_no_shift():
         assert scenes.shift(exposed(luma(a), 0.2), luma(b))[2] < scenes.RELATED_RESPONSE
 
 
+def test_tiny_images_are_not_followed():
+    image = luma('coffee')[:1, :9]
+    assert scenes.shift(image, image) == (0, 0, 0)
+
+
 def test_large_images_are_measured_to_the_pixel():
     gt = cv2.resize(luma('coffee'), (3000, 2000), interpolation=cv2.INTER_CUBIC)
     texture = np.random.default_rng(0).normal(0, 0.2, (1000, 1500)).astype(np.float32)
