@@ -91,6 +91,7 @@ def write_fix_list(checked: Checked, path: str | Path) -> int:
     for finding in checked.findings:
         for name in finding.drop:
             reasons[name].append(f'{KINDS[finding.kind][1]}: {finding.text}')
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, 'x', encoding='utf-8') as file:
         file.writelines(f'{name}\t{"; ".join(reasons[name])}\n' for name in sorted(reasons))
     return len(reasons)

@@ -162,12 +162,13 @@ def test_finds_a_fault_and_is_rid_of_it_by_its_list(root, tiles, tmp_path, fault
     assert set(checked.findings[0].drop) == drop
     assert checked.clean == (KINDS[kind][0] == 'note')
 
-    assert write_fix_list(checked, tmp_path / 'fix.txt') == len(drop)
-    left = check_sets([root], workers=1, exclude=tmp_path / 'fix.txt')
+    listed = tmp_path / 'lists/fix.txt'
+    assert write_fix_list(checked, listed) == len(drop)
+    left = check_sets([root], workers=1, exclude=listed)
     assert kinds(left) == ([] if drop else [kind])
     if drop:
         for split in ('train', 'test'):
-            options = {'phase': 'val', 'split': split, 'dataroot': str(root), 'exclude': str(tmp_path / 'fix.txt')}
+            options = {'phase': 'val', 'split': split, 'dataroot': str(root), 'exclude': str(listed)}
             dataset = LowLightPairedDataset(options)
             assert all(item['lq'].shape == item['gt'].shape for item in dataset)
             assert not {f'{split}/{pair.key}' for pair in dataset.pairs} & drop
