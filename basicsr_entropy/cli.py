@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 USAGE = """usage: basicsr-entropy COMMAND ...
 
@@ -14,6 +15,7 @@ commands:
   test -opt FILE     test from a BasicSR option file; takes the same arguments
   prepare --root DIR --out DIR [--crop-size N] [--encoding keep|png|raw] [--resume] [--dry-run]
                      pack a published set into LMDB stores
+  check --root DIR   look for what is wrong with a set: pairing, leaks, shifts, swapped sides
   report -opt FILE   measure what `test` wrote, and show it as a table and a picture
 
 every command takes --help, and --traceback to show where an error came from
@@ -21,7 +23,10 @@ every command takes --help, and --traceback to show where an error came from
 
 
 def main(command: Sequence[str] = ()) -> None:
-    """Runs the command line of this process and exits; 0 is success, 1 an error, 2 a wrong command line.
+    """Runs the command line of this process and exits.
+
+    The exit code is 0 for success, 1 for an error, 2 for a wrong command line, and 3 where `check` found errors or
+    warnings.
 
     Args:
         command: Words to put before the command line's own, e.g. ['train'].
@@ -53,6 +58,8 @@ def _dispatch(arguments: Sequence[str]) -> int:
         return 0
     if name == 'prepare':
         return _prepare(rest)
+    if name == 'check':
+        return _check(rest)
     if name == 'report':
         return _report(rest)
     print(f"basicsr-entropy: no command '{name}'\n\n{USAGE}", end='', file=sys.stderr)
@@ -102,6 +109,44 @@ def _prepare(arguments: Sequence[str]) -> int:
         stores = f'{options.out}/{split}_lq.lmdb and {split}_gt.lmdb'
         print(f'{split}: about {count} would go to {stores}' if options.dry_run else f'{split}: {count} in {stores}')
     return 0
+
+
+def _check(arguments: Sequence[str]) -> int:
+    import cv2
+
+    from basicsr_entropy.data import check_report
+    from basicsr_entropy.data.check import check_sets
+    from basicsr_entropy.data.layouts import LAYOUTS, SPLITS
+
+    parser = argparse.ArgumentParser(
+        prog='basicsr-entropy check',
+        description='Looks for what is wrong with sets of pairs, in folders or stores. Exits with 0 if nothing but '
+        'notes was found, with 3 for warnings and errors.',
+    )
+    parser.add_argument('--root', required=True, nargs='+', help='data roots; several are compared with each other')
+    parser.add_argument('--layout', default='auto', choices=['auto', *LAYOUTS], help='how the sets are laid out')
+    parser.add_argument('--split', nargs='+', choices=SPLITS, help='splits to look at; all that are there by default')
+    parser.add_argument('--picture', help='file of the contact sheet; check_NAME.jpg by default')
+    parser.add_argument('--fix-list', help='file to write names to leave out to, for `exclude` of the dataset')
+    parser.add_argument('--exclude', help='list of pairs to pass over, as --fix-list writes it')
+    parser.add_argument(
+        '--workers', type=int, default=len(os.sched_getaffinity(0)), help='processes; one for each core by default'
+    )
+    options = parser.parse_args(arguments)
+    roots = [Path(root).expanduser().resolve() for root in options.root]
+    picture = options.picture or f'check_{"_".join(root.name for root in roots)}.jpg'
+    # said before a long pass over the data
+    if not cv2.haveImageWriter(picture):
+        raise ValueError(f'--picture: no kind of image is called {picture}; give it the suffix .jpg or .png')
+    if options.fix_list and Path(options.fix_list).exists():
+        raise FileExistsError(f'--fix-list: {options.fix_list} exists; remove it, or write somewhere else')
+    checked = check_sets(roots, options.layout, options.split, options.workers, options.exclude)
+    check_report.print_report(checked)
+    if options.fix_list:
+        print(f'fix list: {check_report.write_fix_list(checked, options.fix_list)} names in {options.fix_list}')
+    if written := check_report.write_picture(checked, picture):
+        print(f'picture: {written}')
+    return 0 if checked.clean else 3
 
 
 def _report(arguments: Sequence[str]) -> int:

@@ -20,6 +20,8 @@ from basicsr.utils.registry import DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGIS
 from basicsr_entropy._registry import PACKAGE, build, check_arguments, look_up, look_up_type
 from basicsr_entropy.data.layouts import shared_images
 from basicsr_entropy.data.sources import layout_and_split
+from basicsr_entropy.models.irsde_model import IRSDEModel
+from basicsr_entropy.models.progressive_model import BatchSchedule, ProgressiveSRModel
 
 
 def run(arguments: Sequence[str], is_train: bool) -> None:
@@ -112,9 +114,20 @@ def check_options(opt: Mapping[str, Any], is_train: bool) -> None:
     if is_train:
         if 'train' not in opt['datasets']:
             raise KeyError('datasets.train: missing; training needs a dataset')
+        _check_schedule(opt)
         _check_losses(opt)
         _check_scheduler(opt['train'])
     _warn_of_shared_images(opt)
+
+
+def _check_schedule(opt: Mapping[str, Any]) -> None:
+    dataset = opt['datasets']['train']
+    model = look_up(MODEL_REGISTRY, opt['model_type'], 'model_type')
+    if dataset.get('gt_sizes') is not None and not issubclass(model, (IRSDEModel, ProgressiveSRModel)):
+        raise ValueError(
+            f'datasets.train.gt_sizes: {opt["model_type"]} does not follow it; ProgressiveSRModel and IRSDEModel do'
+        )
+    BatchSchedule(dataset)
 
 
 def _check_losses(opt: Mapping[str, Any]) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from basicsr_entropy.data.images import decode_image, read_file, size_of
-from basicsr_entropy.data.layouts import Pair
 from basicsr_entropy.data.lmdb_store import RAW_DTYPES, store_key
+from basicsr_entropy.data.pairing import Pair
 
 ENCODINGS = ('keep', 'png', 'raw')
 

@@ -1,5 +1,6 @@
 """Pairs of low-light and normal-light photographs, from published folders, LMDB stores or mmengine's file backends."""
 
+import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.functional import normalize
 
 from basicsr_entropy._registry import check_keys
+from basicsr_entropy.data.augmentation import Augmentation
 from basicsr_entropy.data.images import size_of, to_float
 from basicsr_entropy.data.options import IMAGE_KEYS, LOADER_KEYS, crop_size, option_path
 from basicsr_entropy.data.sources import find_source
@@ -28,8 +30,10 @@ class LowLightPairedDataset(Dataset):
             backends (backend: local, http, petrel ...); by default what lies there.
         meta_info_file, filename_tmpl: As in PairedImageDataset, with dataroot_lq and dataroot_gt; a line of
             meta_info_file may name two files as well, lq and gt.
-        gt_size: Side of a training crop in pixels.
+        exclude: File of pairs to leave out, a key or split/key a line; what follows a tab is a remark.
+        gt_size: Side of a training crop in pixels; gt_sizes is the schedule of a model, see `BatchSchedule`.
         use_hflip, use_rot: Random flips and quarter turns in training.
+        rescale, exposure_jitter, mixup: Further changes in training; see `Augmentation`.
         mean, std, color, scale: As in PairedImageDataset; scale is 1 by default.
 
     Items are dicts: lq and gt, float32 RGB tensors (3, H, W) of range [0, 1] (before mean and std), and lq_path and
@@ -51,6 +55,8 @@ class LowLightPairedDataset(Dataset):
         'io_backend',
         'meta_info_file',
         'filename_tmpl',
+        'exclude',
+        'exposure_jitter',
     )
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
@@ -58,7 +64,7 @@ class LowLightPairedDataset(Dataset):
         self.opt = opt
         self.where = option_path(opt)
         check_keys(opt, (*self.KEYS, *IMAGE_KEYS, *LOADER_KEYS), self.where)
-        self.scale, self.crop_size = opt.get('scale', 1), crop_size(opt)
+        self.scale, self.crop_size, self.augmentation = opt.get('scale', 1), crop_size(opt), Augmentation(opt)
         try:
             source = find_source(opt)
         except (FileNotFoundError, ValueError) as error:
@@ -69,6 +75,14 @@ class LowLightPairedDataset(Dataset):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor | str]:
+        pair, images = self.pairs[index], self._images(index)
+        # mixed here and not in the model: it serves every model, and draws from what BasicSR seeds in the worker
+        images = self.augmentation.mix(images, lambda: self._images(random.randrange(len(self))))
+        lq, gt = to_tensors(list(images), self.opt)
+        return {'lq': lq, 'gt': gt, 'lq_path': pair.lq, 'gt_path': pair.gt}
+
+    def _images(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """lq and gt of a pair, (H, W, 3), of the files' depth or float32; whole, or in training cropped and turned."""
         pair = self.pairs[index]
         with self._open_lq(pair.lq) as lq, self._open_gt(pair.gt) as gt:
             if gt.shape[:2] != (lq.shape[0] * self.scale, lq.shape[1] * self.scale):
@@ -77,19 +91,22 @@ class LowLightPairedDataset(Dataset):
                     f'{self.where}: sizes do not fit{times}: {pair.lq} is {size_of(lq)}, {pair.gt} is {size_of(gt)}'
                 )
             if self.crop_size is not None:
-                check_crop(gt, self.crop_size, pair.gt, self.where)
+                whole = gt.shape
+                lq, gt = self.augmentation.rescale(lq, gt)
+                check_crop(gt, self.crop_size, pair.gt, self.where, rescaled=gt.shape != whole)
                 gt, lq = paired_random_crop(gt, lq, self.crop_size, self.scale)
             lq, gt = lq.copy(), gt.copy()  # of the crop alone; what was opened ends here
         if self.crop_size is not None:
             gt, lq = augment([gt, lq], self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
-        lq, gt = to_tensors([lq, gt], self.opt)
-        return {'lq': lq, 'gt': gt, 'lq_path': pair.lq, 'gt_path': pair.gt}
+            lq = self.augmentation.expose(lq)
+        return lq, gt
 
 
-def check_crop(image: np.ndarray, size: int, name: str, where: str) -> None:
+def check_crop(image: np.ndarray, size: int, name: str, where: str, rescaled: bool = False) -> None:
     """Raises a ValueError if an image (H, W, C) is smaller than the crop."""
     if size > min(image.shape[:2]):
-        raise ValueError(f'{where}.gt_size: a crop of {size} is larger than {name}, which is {size_of(image)}')
+        now = ' (rescaled)' if rescaled else ''
+        raise ValueError(f'{where}.gt_size: a crop of {size} is larger than {name}, which is {size_of(image)}{now}')
 
 
 def to_tensors(images: list[np.ndarray], opt: Mapping[str, Any]) -> list[torch.Tensor]:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from PIL import ExifTags, Image, UnidentifiedImageError
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from basicsr_entropy.data.encoding import PairEncoder, Recipe, stamps_of
-from basicsr_entropy.data.layouts import FoundSplit, Pair, find_splits, pair_folders
+from basicsr_entropy.data.layouts import FoundSplit, find_splits
 from basicsr_entropy.data.lmdb_store import read_manifest, store_key
+from basicsr_entropy.data.pairing import Pair, pair_folders
 from basicsr_entropy.data.store_writer import SplitWriter
+from basicsr_entropy.data.workers import in_workers
 
 _MEASURED = 4  # pairs that an estimate encodes
 
@@ -69,8 +70,6 @@ def prepare_stores(
             be resumed was begun with other options or files.
         OSError: If a store cannot be written.
     """
-    if workers < 0:
-        raise ValueError(f'--workers: must be at least 0, got {workers}')
     chosen = _plan(root, layout, splits)
     with ExitStack() as stack:
         # every split is claimed before the first image is read, so that a store in the way is no late surprise
@@ -148,8 +147,7 @@ def _write_pairs(
     for pair in pairs:
         if writer.done.get(pair.key) and writer.done[pair.key] != stamps_of(pair):
             raise ValueError(f'{pair.lq} or {pair.gt} has changed since it was read; remove {writer.staging}')
-    loader = DataLoader(PairEncoder(rest, recipe), batch_size=None, num_workers=workers, collate_fn=_as_it_is)
-    encoded_pairs = iter(loader)
+    encoded_pairs = in_workers(PairEncoder(rest, recipe), workers)
     try:
         writer.open()  # after the workers were forked
         with tqdm(desc=title, unit='pair', total=len(pairs), initial=len(pairs) - len(rest)) as bar:
@@ -161,10 +159,6 @@ def _write_pairs(
     finally:
         del encoded_pairs  # ends the workers now: an error's traceback would keep them until the program ends
     writer.finish()
-
-
-def _as_it_is(pair: Any) -> Any:
-    return pair
 
 
 def _estimate_split(pairs: Sequence[Pair], recipe: Recipe, skip_bad: bool) -> Written:

@@ -14,8 +14,8 @@ import lmdb
 from basicsr_entropy.data.encoding import EncodedPair, Value
 from basicsr_entropy.data.journal import Journal, describe
 from basicsr_entropy.data.lmdb_store import MANIFEST, META_INFO, open_environment, read_manifest, store_path
+from basicsr_entropy.data.pairing import ROLES
 
-ROLES = ('lq', 'gt')
 PLAN = 'plan.json'
 _FIRST_MAP_SIZE = 2**26
 _BATCH_BYTES = 2**26  # pairs are written when so much has gathered,

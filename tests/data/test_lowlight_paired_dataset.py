@@ -11,6 +11,7 @@ from conftest import photograph, write_image, write_pairs
 
 from basicsr_entropy.data import LowLightPairedDataset, Recipe, prepare_stores
 
+ALL = {'rescale': {'prob': 0.5, 'scale': 0.8}, 'exposure_jitter': [0.5, 2], 'mixup': {'beta': 1.2}}
 TRAIN = {'phase': 'train', 'name': 'LOL', 'gt_size': 16, 'use_hflip': True, 'use_rot': True}
 
 
@@ -60,14 +61,15 @@ def test_items_are_those_of_the_stock_dataset(lolv1):
         assert (a['lq_path'], a['gt_path']) == (b['lq_path'], b['gt_path'])
 
 
+@pytest.mark.parametrize('augmentation', [{}, ALL], ids=['plain', 'augmented'])
 @pytest.mark.parametrize('depth', [np.uint8, np.uint16])
 @pytest.mark.parametrize('encoding', ['keep', 'png', 'raw'])
-def test_the_same_crops_whatever_the_encoding(tmp_path, encoding, depth):
+def test_the_same_crops_whatever_the_encoding(tmp_path, encoding, depth, augmentation):
     for index, folder in itertools.product(range(3), ('input', 'target')):
         image = photograph(index, 40 + index, 51).astype(depth) * (257 if depth is np.uint16 else 1) + index
         write_image(tmp_path / f'Train/{folder}/{index}.png', image)
     prepare_stores(tmp_path, tmp_path / 'stores', recipe=Recipe(encoding))
-    folders, stores = dataset(tmp_path, **TRAIN), dataset(tmp_path / 'stores', **TRAIN)
+    folders, stores = (dataset(root, **TRAIN, **augmentation) for root in (tmp_path, tmp_path / 'stores'))
     for seed, index in itertools.product(range(5), range(3)):
         items = []
         for source in (folders, stores):

@@ -46,6 +46,18 @@ def test_lists_and_reads_through_a_local_backend(lolv1, backend):
     assert same(dataset(*roots, backend), dataset(*roots, None))
 
 
+def test_leaves_out_what_a_list_names(lolv1, tmp_path, server):
+    roots = lolv1 / 'our485/low', lolv1 / 'our485/high'
+    (roots[0] / '00002.png').unlink()
+    (tmp_path / 'exclude.txt').write_text('00002\n00003\tdark\n')
+    (tmp_path / 'meta.txt').write_text('00001.png\n00003.png 00003.png\n00004.png\n')
+    exclude = {'exclude': str(tmp_path / 'exclude.txt')}
+    local = dataset(*roots, MMENGINE, **exclude)
+    assert [pair.key for pair in local.pairs] == ['00001', '00004']
+    below = (f'{server}/LOLv1/our485/{folder}' for folder in ('low', 'high'))
+    assert same(dataset(*below, MMENGINE, meta_info_file=str(tmp_path / 'meta.txt'), **exclude), local)
+
+
 def test_reads_what_a_list_names_over_http(tmp_path, server):
     write_pairs(tmp_path / 'lq', tmp_path / 'gt', 3, 'low')
     (tmp_path / 'lq/low00002.png').rename(tmp_path / 'lq/夜 2.png')

@@ -160,7 +160,7 @@ def test_killed_while_it_renames(source, tmp_path, renamed):
 def journal_rows(source):
     from basicsr_entropy.data.encoding import PairEncoder
     from basicsr_entropy.data.journal import _entry
-    from basicsr_entropy.data.layouts import pair_folders
+    from basicsr_entropy.data.pairing import pair_folders
 
     return map(_entry, PairEncoder(pair_folders(source / 'Train/input', source / 'Train/target', ''), RECIPE))
 
