@@ -50,8 +50,7 @@ class SplitSource:
 
     def path(self, role: str, name: str) -> Path:
         """Where an image lies; for stores, the key below the store."""
-        store = self.store(role)
-        return Path(store.path, name) if store else Path(name)
+        return store_path(self.root, self.split, role) / name if self.stores else Path(name)
 
     def image(self, role: str, name: str) -> AbstractContextManager[np.ndarray]:
         """An image as the datasets see it; see `StoreReader.image`."""
@@ -137,8 +136,9 @@ def split_sources(
 
 
 def _of_stores(root: Path, split: str) -> SplitSource:
-    lq, gt = (StoreReader(store_path(root, split, role)) for role in ROLES)
-    return SplitSource(root, split, match_keys(lq.shapes, gt.shapes, lq.path, gt.path), (lq, gt))
+    paths = [store_path(root, split, role) for role in ROLES]
+    lq, gt = map(StoreReader, paths)
+    return SplitSource(root, split, match_keys(lq.shapes, gt.shapes, *map(str, paths)), (lq, gt))
 
 
 def _without(source: SplitSource, names: frozenset[str]) -> SplitSource:
