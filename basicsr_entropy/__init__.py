@@ -17,7 +17,7 @@ __version__ = '0.1.0'
 _compat.after_import()
 _register(_basicsr.LOSS_REGISTRY, (losses.SpatialEntropyLoss, losses.MixedLoss, losses.GaussianBlurL1Loss))
 _register(_basicsr.ARCH_REGISTRY, (archs.ConditionalNAFNet, archs.ConditionalUNet))
-_register(_basicsr.MODEL_REGISTRY, (models.IRSDEModel,))
+_register(_basicsr.MODEL_REGISTRY, (models.IRSDEModel, models.ProgressiveSRModel))
 _register(_basicsr.DATASET_REGISTRY, (data.LowLightPairedDataset, data.SyntheticLowLightDataset))
 _register(
     _basicsr.METRIC_REGISTRY, (metrics.calculate_psnr_gt_mean, metrics.calculate_ssim_gt_mean, metrics.calculate_lpips)

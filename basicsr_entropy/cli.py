@@ -2,8 +2,10 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 USAGE = """usage: basicsr-entropy COMMAND ...
 
@@ -11,8 +13,9 @@ commands:
   train -opt FILE [--auto_resume] [--launcher pytorch] [--force_yml KEY:KEY=VALUE ...]
                      train from a BasicSR option file
   test -opt FILE     test from a BasicSR option file; takes the same arguments
-  prepare --root DIR --out DIR
+  prepare --root DIR --out DIR [--crop-size N] [--encoding keep|png|raw] [--resume] [--dry-run]
                      pack a published set into LMDB stores
+  check --root DIR   look for what is wrong with a set: pairing, leaks, shifts, swapped sides
   report -opt FILE   measure what `test` wrote, and show it as a table and a picture
 
 every command takes --help, and --traceback to show where an error came from
@@ -20,7 +23,10 @@ every command takes --help, and --traceback to show where an error came from
 
 
 def main(command: Sequence[str] = ()) -> None:
-    """Runs the command line of this process and exits; 0 is success, 1 an error, 2 a wrong command line.
+    """Runs the command line of this process and exits.
+
+    The exit code is 0 for success, 1 for an error, 2 for a wrong command line, and 3 where `check` found errors or
+    warnings.
 
     Args:
         command: Words to put before the command line's own, e.g. ['train'].
@@ -52,6 +58,8 @@ def _dispatch(arguments: Sequence[str]) -> int:
         return 0
     if name == 'prepare':
         return _prepare(rest)
+    if name == 'check':
+        return _check(rest)
     if name == 'report':
         return _report(rest)
     print(f"basicsr-entropy: no command '{name}'\n\n{USAGE}", end='', file=sys.stderr)
@@ -59,8 +67,9 @@ def _dispatch(arguments: Sequence[str]) -> int:
 
 
 def _prepare(arguments: Sequence[str]) -> int:
+    from basicsr_entropy.data.encoding import ENCODINGS, Recipe
     from basicsr_entropy.data.layouts import LAYOUTS, SPLITS
-    from basicsr_entropy.data.prepare import prepare_stores
+    from basicsr_entropy.data.prepare import estimate, prepare_stores
 
     parser = argparse.ArgumentParser(
         prog='basicsr-entropy prepare',
@@ -70,11 +79,74 @@ def _prepare(arguments: Sequence[str]) -> int:
     parser.add_argument('--out', required=True, help='folder for the stores')
     parser.add_argument('--layout', default='auto', choices=['auto', *LAYOUTS], help='how the set is laid out')
     parser.add_argument('--split', nargs='+', choices=SPLITS, help='splits to write; all that are there by default')
+    parser.add_argument(
+        '--encoding',
+        default='keep',
+        choices=ENCODINGS,
+        help="keep: a file's own bytes, or PNG of its sub-images (default); png; raw: pixels, the fastest",
+    )
+    parser.add_argument('--crop-size', type=int, help='cut photographs into sub-images of so many pixels a side')
+    parser.add_argument('--step', type=int, help='pixels from a sub-image to the next; the crop size by default')
+    parser.add_argument(
+        '--thresh',
+        type=int,
+        help='drop a rest strip of up to so many pixels, else a last sub-image covers it (0)',
+    )
+    parser.add_argument(
+        '--workers', type=int, default=len(os.sched_getaffinity(0)), help='processes; one for each core by default'
+    )
+    parser.add_argument('--resume', action='store_true', help='go on with what a killed run left')
+    parser.add_argument('--skip-bad', action='store_true', help='leave out pairs that cannot be read or do not fit')
+    parser.add_argument('--dry-run', action='store_true', help='tell what would be written, and write nothing')
     options = parser.parse_args(arguments)
-    counts = prepare_stores(options.root, options.out, options.layout, options.split)
-    for split, count in counts.items():
-        print(f'{split}: {count} pairs in {options.out}/{split}_lq.lmdb and {split}_gt.lmdb')
+    recipe = Recipe(options.encoding, options.crop_size, options.step, options.thresh)
+    what = {'layout': options.layout, 'splits': options.split, 'recipe': recipe, 'skip_bad': options.skip_bad}
+    if options.dry_run:
+        written = estimate(options.root, **what)
+    else:
+        written = prepare_stores(options.root, options.out, workers=options.workers, resume=options.resume, **what)
+    for split, count in written.items():
+        stores = f'{options.out}/{split}_lq.lmdb and {split}_gt.lmdb'
+        print(f'{split}: about {count} would go to {stores}' if options.dry_run else f'{split}: {count} in {stores}')
     return 0
+
+
+def _check(arguments: Sequence[str]) -> int:
+    import cv2
+
+    from basicsr_entropy.data import check_report
+    from basicsr_entropy.data.check import check_sets
+    from basicsr_entropy.data.layouts import LAYOUTS, SPLITS
+
+    parser = argparse.ArgumentParser(
+        prog='basicsr-entropy check',
+        description='Looks for what is wrong with sets of pairs, in folders or stores. Exits with 0 if nothing but '
+        'notes was found, with 3 for warnings and errors.',
+    )
+    parser.add_argument('--root', required=True, nargs='+', help='data roots; several are compared with each other')
+    parser.add_argument('--layout', default='auto', choices=['auto', *LAYOUTS], help='how the sets are laid out')
+    parser.add_argument('--split', nargs='+', choices=SPLITS, help='splits to look at; all that are there by default')
+    parser.add_argument('--picture', help='file of the contact sheet; check_NAME.jpg by default')
+    parser.add_argument('--fix-list', help='file to write names to leave out to, for `exclude` of the dataset')
+    parser.add_argument('--exclude', help='list of pairs to pass over, as --fix-list writes it')
+    parser.add_argument(
+        '--workers', type=int, default=len(os.sched_getaffinity(0)), help='processes; one for each core by default'
+    )
+    options = parser.parse_args(arguments)
+    roots = [Path(root).expanduser().resolve() for root in options.root]
+    picture = options.picture or f'check_{"_".join(root.name for root in roots)}.jpg'
+    # said before a long pass over the data
+    if not cv2.haveImageWriter(picture):
+        raise ValueError(f'--picture: no kind of image is called {picture}; give it the suffix .jpg or .png')
+    if options.fix_list and Path(options.fix_list).exists():
+        raise FileExistsError(f'--fix-list: {options.fix_list} exists; remove it, or write somewhere else')
+    checked = check_sets(roots, options.layout, options.split, options.workers, options.exclude)
+    check_report.print_report(checked)
+    if options.fix_list:
+        print(f'fix list: {check_report.write_fix_list(checked, options.fix_list)} names in {options.fix_list}')
+    if written := check_report.write_picture(checked, picture):
+        print(f'picture: {written}')
+    return 0 if checked.clean else 3
 
 
 def _report(arguments: Sequence[str]) -> int:

@@ -18,7 +18,10 @@ from basicsr.archs import ARCH_REGISTRY
 from basicsr.utils.registry import DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
 from basicsr_entropy._registry import PACKAGE, build, check_arguments, look_up, look_up_type
-from basicsr_entropy.data.layouts import find_splits, shared_images
+from basicsr_entropy.data.layouts import shared_images
+from basicsr_entropy.data.sources import layout_and_split
+from basicsr_entropy.models.irsde_model import IRSDEModel
+from basicsr_entropy.models.progressive_model import BatchSchedule, ProgressiveSRModel
 
 
 def run(arguments: Sequence[str], is_train: bool) -> None:
@@ -111,9 +114,20 @@ def check_options(opt: Mapping[str, Any], is_train: bool) -> None:
     if is_train:
         if 'train' not in opt['datasets']:
             raise KeyError('datasets.train: missing; training needs a dataset')
+        _check_schedule(opt)
         _check_losses(opt)
         _check_scheduler(opt['train'])
     _warn_of_shared_images(opt)
+
+
+def _check_schedule(opt: Mapping[str, Any]) -> None:
+    dataset = opt['datasets']['train']
+    model = look_up(MODEL_REGISTRY, opt['model_type'], 'model_type')
+    if dataset.get('gt_sizes') is not None and not issubclass(model, (IRSDEModel, ProgressiveSRModel)):
+        raise ValueError(
+            f'datasets.train.gt_sizes: {opt["model_type"]} does not follow it; ProgressiveSRModel and IRSDEModel do'
+        )
+    BatchSchedule(dataset)
 
 
 def _check_losses(opt: Mapping[str, Any]) -> None:
@@ -139,16 +153,7 @@ def _check_scheduler(train_opt: Mapping[str, Any]) -> None:
 
 
 def _warn_of_shared_images(opt: Mapping[str, Any]) -> None:
-    used = set()
-    for dataset in opt['datasets'].values():
-        if dataset.get('type') != 'LowLightPairedDataset' or not dataset.get('dataroot'):
-            continue
-        try:
-            splits = find_splits(dataset['dataroot'], dataset.get('layout') or 'auto')
-        except (FileNotFoundError, ValueError):
-            continue  # stores, or what the dataset itself will report
-        split = dataset.get('split') or ('train' if dataset['phase'] == 'train' else 'test')
-        used.add((splits[0].layout, split))
+    used = {layout_and_split(dataset) for dataset in opt['datasets'].values()}
     warning = shared_images(used)
     if warning:
         warnings.warn(warning, stacklevel=2)

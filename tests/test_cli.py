@@ -8,11 +8,15 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 import yaml
 from conftest import photograph, write_image, write_pairs
+
+from basicsr_entropy.data import prepare_stores
+from basicsr_entropy.data.sample import read_photograph
 
 CLI = (sys.executable, '-m', 'basicsr_entropy.cli')
 
@@ -49,7 +53,7 @@ def test_trains_and_tests_from_option_files(run, write_options, workdir, lolv1):
 def test_one_option_file_trains_from_folders_and_from_stores(run, write_options, workdir, lolv1):
     code, out, _ = run('prepare', '--root', lolv1, '--out', workdir / 'stores')
     assert code == 0
-    assert 'train: 4 pairs in' in out
+    assert re.search('train: 4 pairs, .* MB in', out)
     trained = []
     for name, root in (('folders', lolv1), ('stores', workdir / 'stores')):
         code, _, log = run(
@@ -202,8 +206,8 @@ def test_broken_data_is_one_line_that_names_it(run, write_options, lolv1, damage
         ),
         ({'datasets__train__gt_size': 64}, r'datasets.train \(LOLv1\).gt_size: a crop of 64 is larger than .*png'),
         (
-            {'datasets__train__gt_sizes': 64},
-            r'datasets.train \(LOLv1\).gt_sizes: there is no such option; did you mean',
+            {'datasets__train__gt_sise': 64},
+            r'datasets.train \(LOLv1\).gt_sise: there is no such option; did you mean',
         ),
         ({'train__entropy_opt__levels': 1}, 'train.entropy_opt: levels must be a whole number of at least 2, got 1'),
         ({'train__entropy_opt__windows': [1, 4]}, 'train.entropy_opt: windows must be .* odd side lengths'),
@@ -277,10 +281,17 @@ def test_unreadable_option_files(run, workdir, content, message):
     assert_one_line(code, err, message)
 
 
-def test_warns_of_images_shared_between_sets(run, write_options, lolv1, tmp_path):
+@pytest.mark.parametrize('stores', [False, True])
+def test_warns_of_images_shared_between_sets(run, write_options, lolv1, tmp_path, stores):
     real = tmp_path / 'LOLv2/Real_captured'
     write_pairs(real / 'Test/Low', real / 'Test/Normal', 1, 'low', 'normal')
-    path = write_options(datasets__val__dataroot=str(tmp_path / 'LOLv2'), train__total_iter=1)
+    roots = {'train': lolv1, 'val': tmp_path / 'LOLv2'}
+    if stores:
+        for name, root in roots.items():
+            prepare_stores(root, tmp_path / name)
+            roots[name] = tmp_path / name
+    roots = {f'datasets__{name}__dataroot': str(root) for name, root in roots.items()}
+    path = write_options(**roots, train__total_iter=1)
     with pytest.warns(UserWarning, match='LOL v1 training images reappear in the LOL v2 real test set'):
         code, _, err = run('train', '-opt', path)
     assert code == 0, err
@@ -292,6 +303,99 @@ def test_prepare_reports_errors_in_one_line(run, lolv1, workdir):
     (lolv1 / 'our485/low/00001.png').write_bytes(np.zeros(10).tobytes())
     code, _, err = run('prepare', '--root', lolv1, '--out', workdir / 'stores')
     assert_one_line(code, err, 'low/00001.png cannot be read as an image')
+
+
+def test_prepare_tells_what_it_would_write_then_writes_it(run, lolv1, workdir):
+    command = ('prepare', '--root', lolv1, '--out', workdir / 'stores', '--crop-size', 20, '--encoding', 'raw')
+    _, foreseen, _ = run(*command, '--dry-run')
+    assert 'train: about 4 pairs cut into 24 images, 0.1 MB would go to' in foreseen
+    assert not (workdir / 'stores').exists()
+    code, written, err = run(*command, '--workers', 0)
+    assert code == 0, err
+    assert 'train: 4 pairs cut into 24 images, 0.1 MB in' in written
+    code, _, err = run(*command)
+    assert_one_line(code, err, 'train_lq.lmdb exists; remove it')
+    assert run(*command, '--resume')[:2] == (0, written)
+
+
+@pytest.fixture
+def views(workdir):
+    """A set whose images are no smooth colours: two training pairs and a test pair."""
+    for split, name, photo in (('our485', 1, 'rocket'), ('our485', 2, 'astronaut'), ('eval15', 3, 'coffee')):
+        image = read_photograph(photo)[:256, :256]
+        write_image(workdir / f'LOL/{split}/high/{name}.png', image)
+        write_image(workdir / f'LOL/{split}/low/{name}.png', image // 6)
+    return workdir / 'LOL'
+
+
+def test_check_of_a_sound_set(run, views, workdir):
+    code, out, err = run('check', '--root', 'LOL', '--workers', '0')
+    assert code == 0, err
+    assert '0 errors, 0 warnings, 0 notes' in out
+    assert '2 pairs, 256x256' in out
+    assert {path.name for path in workdir.iterdir()} == {'LOL', 'check_LOL.jpg'}
+
+
+def test_check_reports_lists_and_leaves_out(run, views, workdir):
+    for folder in ('low', 'high'):
+        write_image(views / f'our485/{folder}/9.png', cv2.imread(str(views / f'eval15/{folder}/3.png')))
+    (views / 'our485/low/2.png').write_bytes(b'damaged')
+    code, out, err = run('check', '--root', 'LOL', '--fix-list', 'fix.txt', '--picture', 'sheets/a.png')
+    assert code == 3, err
+    assert 'error: images that cannot be read (1)\n    our485/low/2.png: cannot be read as an image' in out
+    assert 'warning: training images that are tested on (1)\n    our485/low/9.png: is eval15/low/3.png' in out
+    assert '1 error, 1 warning, 0 notes' in out
+    assert (workdir / 'sheets/a.png').is_file()
+    listed = (workdir / 'fix.txt').read_text().splitlines()
+    assert [line.partition('\t')[0] for line in listed] == ['train/2', 'train/9']
+    assert run('check', '--root', 'LOL', '--exclude', 'fix.txt', '--picture', 'sheets/a.png')[0] == 0
+    assert (workdir / 'sheets/a_2.png').is_file()
+
+
+def test_check_reports_errors_in_one_line(run, views):
+    Path('fix.txt').write_text('mine')
+    assert_one_line(*run('check', '--root', 'LOL', '--fix-list', 'fix.txt')[::2], '--fix-list: fix.txt exists; remove')
+    assert_one_line(*run('check', '--root', 'LOL', '--picture', 'a.xyz')[::2], '--picture: no kind of image is called')
+    assert_one_line(*run('check', '--root', 'absent')[::2], 'dataroot: no folder .*absent')
+    assert run('check')[0] == 2
+    assert Path('fix.txt').read_text() == 'mine'
+
+
+SCHEDULE = {
+    'datasets__train__gt_size': None,
+    'datasets__train__gt_sizes': [8, 16, 24],
+    'datasets__train__iters': [1, 2, 1],
+    'datasets__train__mini_batch_sizes': [2, 2, 1],
+}
+
+
+@pytest.mark.parametrize('model', ['IRSDEModel', 'ProgressiveSRModel'])
+def test_crops_grow_while_a_run_stops_and_goes_on(run, write_options, monkeypatch, model):
+    from basicsr_entropy.models.progressive_model import BatchSchedule
+
+    seen, cut = [], BatchSchedule.cut
+
+    def spy(self, lq, gt, current_iter):
+        lq, gt = cut(self, lq, gt, current_iter)
+        assert lq.shape == gt.shape
+        seen.append((current_iter, gt.shape[-1], len(gt)))
+        return lq, gt
+
+    monkeypatch.setattr(BatchSchedule, 'cut', spy)
+    changes = {**STOCK, 'model_type': model, 'train__pixel_opt': {'type': 'L1Loss'}} if model != 'IRSDEModel' else {}
+    for total in (2, 4):
+        options = write_options(**{**changes, **SCHEDULE, 'train__total_iter': total})
+        code, _, log = run('train', '-opt', options, '--auto_resume')
+        assert code == 0, log
+    assert seen == [(1, 8, 2), (2, 16, 2), (3, 16, 2), (4, 24, 1)]
+
+
+def test_a_model_that_follows_no_schedule_is_named(run, write_options):
+    path = write_options(**STOCK, **SCHEDULE, train__pixel_opt={'type': 'L1Loss'})
+    code, _, err = run('train', '-opt', path)
+    assert_one_line(code, err, 'datasets.train.gt_sizes: SRModel does not follow it; ProgressiveSRModel and IRSDEModel')
+    code, _, err = run('train', '-opt', write_options(**{**SCHEDULE, 'datasets__train__iters': [1]}))
+    assert_one_line(code, err, r'datasets.train.iters: must be 3 positive whole numbers, got \[1\]')
 
 
 def test_help_and_wrong_commands(run):

@@ -59,11 +59,16 @@ def test_options_of_the_degradation():
     assert all(same(documented[name], default) for name, default in actual.items())
 
 
+def test_arguments_of_prepare(run):
+    documented = {name.partition(' ')[0] for name in table('Stores')}
+    assert documented == set(re.findall(r'--[a-z][\w-]+', run('prepare', '--help')[1])) - {'--help', '--root', '--out'}
+
+
 def test_options_of_the_paired_dataset():
     assert table('LowLightPairedDataset').keys() == {*LowLightPairedDataset.KEYS, *IMAGE_KEYS, 'scale'}
 
 
-@pytest.mark.parametrize('document', ['README.md', 'docs/options.md', 'docs/results.md'])
+@pytest.mark.parametrize('document', ['README.md', 'docs/options.md', 'docs/results.md', 'docs/performance_data.md'])
 def test_files_and_links_exist(document):
     text = (ROOT / document).read_text()
     links = [link.partition('#')[0] for link in re.findall(r'\]\(([^)]+)\)', text) if '://' not in link]

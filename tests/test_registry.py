@@ -12,7 +12,7 @@ from basicsr_entropy._registry import build, check_keys, register
 NAMES = {
     registry.LOSS_REGISTRY: ('SpatialEntropyLoss', 'MixedLoss', 'GaussianBlurL1Loss'),
     registry.ARCH_REGISTRY: ('ConditionalNAFNet', 'ConditionalUNet'),
-    registry.MODEL_REGISTRY: ('IRSDEModel',),
+    registry.MODEL_REGISTRY: ('IRSDEModel', 'ProgressiveSRModel'),
     registry.DATASET_REGISTRY: ('LowLightPairedDataset', 'SyntheticLowLightDataset'),
     registry.METRIC_REGISTRY: ('calculate_psnr_gt_mean', 'calculate_ssim_gt_mean', 'calculate_lpips'),
 }

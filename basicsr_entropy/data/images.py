@@ -1,36 +1,55 @@
 """Images from bytes, with errors that name the file."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+_AS_IT_IS = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # upright as EXIF says, unlike IMREAD_UNCHANGED
 
-def decode_image(content: bytes, name: str, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
-    """Decodes an image file.
+
+def decode_image(content: bytes, name: str) -> np.ndarray:
+    """Decodes an image file: upright, of its own depth, gray repeated to three channels, alpha dropped.
 
     Args:
         content: The file's bytes.
         name: Its name, for the error.
-        flags: OpenCV's reading flags.
 
     Returns:
-        Array (H, W) or (H, W, C), BGR.
+        BGR array (H, W, 3), uint8 or uint16.
 
     Raises:
-        ValueError: If the bytes are no image.
+        ValueError: If the bytes are no image, or one of another depth.
     """
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), _AS_IT_IS) if content else None
+    except cv2.error as error:  # larger than OpenCV allows, for one
+        raise ValueError(f'{name} cannot be read as an image: {error.err}') from error
     if image is None:
         raise ValueError(f'{name} cannot be read as an image; it is damaged or of an unknown kind')
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f'{name} holds {image.dtype} values; convert it to unsigned integers of 8 or 16 bits')
     return image
 
 
-def decode_float(content: bytes, name: str) -> np.ndarray:
-    """Decodes an image file to float32 BGR (H, W, 3), range [0, 1]; gray is repeated, alpha is dropped."""
-    return decode_image(content, name, cv2.IMREAD_COLOR).astype(np.float32) / 255
+def to_float(image: np.ndarray) -> np.ndarray:
+    """An unsigned integer image of any depth as float32 of range [0, 1]; one that is float32 as it is."""
+    return image if image.dtype == np.float32 else image.astype(np.float32) / np.iinfo(image.dtype).max
 
 
 def read_file(path: str) -> bytes:
     """Bytes of a file; what a store's reader is for a folder."""
     return Path(path).read_bytes()
+
+
+@contextmanager
+def image_of_file(path: str, read: Callable[[str], bytes] = read_file) -> Iterator[np.ndarray]:
+    """The image of a file, as `StoreReader.image` gives that of a key."""
+    yield decode_image(read(path), path)
+
+
+def size_of(image: np.ndarray) -> str:
+    """WIDTHxHEIGHT of an array (H, W, ...), for messages."""
+    return f'{image.shape[1]}x{image.shape[0]}'

@@ -1,15 +1,10 @@
-"""Where published low-light sets keep their images, and which belong together.
+"""Where published low-light sets keep their images; folder names are matched without regard to case."""
 
-Folder names are matched without regard to case. Images pair by their base name without its extension; where a set
-prefixes its names with `low` and `normal`, without that prefix.
-"""
-
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
+from basicsr_entropy.data.pairing import images_in
+
 SPLITS = ('train', 'val', 'test')
 
 Folders = tuple[str, str]  # of the low-light images and of the normal-light images
@@ -60,15 +55,6 @@ LAYOUTS: dict[str, Layout] = {
         },
     ),
 }
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two images of one scene: a key that is theirs alone in the set, and the files (or keys of a store)."""
-
-    key: str
-    lq: str
-    gt: str
 
 
 @dataclass(frozen=True)
@@ -166,68 +152,6 @@ def _resolve(base: Path, below: str) -> Path | None:
             return None
         base = next((folder for folder in folders if folder.name == part), folders[0])
     return base if base.is_dir() else None
-
-
-def images_in(folder: Path) -> Iterator[Path]:
-    """Image files of a folder and of the folders in it, sorted; hidden ones left out."""
-    for path in sorted(folder.rglob('*')):
-        hidden = any(part.startswith('.') for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file():
-            yield path
-
-
-def pair_folders(lq_folder: str | Path, gt_folder: str | Path, where: str) -> list[Pair]:
-    """Pairs the images of two folders.
-
-    Args:
-        lq_folder: Folder of the low-light images.
-        gt_folder: Folder of the normal-light images.
-        where: What the folders are, for errors, e.g. "split 'train'".
-
-    Returns:
-        Pairs sorted by key; the key is the path below the folder without extension and prefix.
-
-    Raises:
-        FileNotFoundError: If a folder is missing or holds no image.
-        ValueError: If images are left without a partner or share a name; names the first such file.
-    """
-    names = []
-    for role, folder in (('low-light', Path(lq_folder)), ('normal-light', Path(gt_folder))):
-        if not folder.is_dir():
-            raise FileNotFoundError(f'{where}: no folder {folder} for the {role} images')
-        paths = list(images_in(folder))
-        if not paths:
-            raise FileNotFoundError(f'{where}: no image in the {role} folder {folder}')
-        names.append({path: path.relative_to(folder).with_suffix('').as_posix() for path in paths})
-    lq_names, gt_names = names
-    if set(lq_names.values()) != set(gt_names.values()):
-        without = _without_prefix(lq_names, 'low'), _without_prefix(gt_names, 'normal')
-        if set(without[0].values()) == set(without[1].values()) or not set(lq_names.values()) & set(gt_names.values()):
-            lq_names, gt_names = without
-    lq_paths, gt_paths = _by_name(lq_names, where), _by_name(gt_names, where)
-    for own, other, folder in ((lq_paths, gt_paths, gt_folder), (gt_paths, lq_paths, lq_folder)):
-        odd = sorted(own.keys() - other.keys())
-        if odd:
-            raise ValueError(
-                f'{where}: {len(lq_paths)} low-light and {len(gt_paths)} normal-light images do not pair; the first '
-                f'without a partner is {own[odd[0]]}, nothing of its name is in {folder}'
-            )
-    return [Pair(name, str(path), str(gt_paths[name])) for name, path in sorted(lq_paths.items())]
-
-
-def _without_prefix(names: dict[Path, str], prefix: str) -> dict[Path, str]:
-    """Takes the prefix off base names only: a folder may be called low-light."""
-    pattern = re.compile(rf'(?P<parents>(?:.*/)?){prefix}[_-]?(?=[^/])(?P<rest>[^/]+)', re.IGNORECASE)
-    return {path: pattern.sub(r'\g<parents>\g<rest>', name, count=1) for path, name in names.items()}
-
-
-def _by_name(names: dict[Path, str], where: str) -> dict[str, Path]:
-    paths: dict[str, Path] = {}
-    for path, name in names.items():
-        if name in paths:
-            raise ValueError(f'{where}: {paths[name]} and {path} share a name; pairs could not tell them apart')
-        paths[name] = path
-    return paths
 
 
 def shared_images(layouts_and_splits: set[tuple[str, str]]) -> str | None:

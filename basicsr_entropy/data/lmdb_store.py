@@ -1,81 +1,61 @@
-"""LMDB stores of images in BasicSR's format: data.mdb beside meta_info.txt with a line `key.png (h,w,c) 1` an image."""
+"""LMDB stores of images in BasicSR's format: data.mdb beside meta_info.txt with a line `key.png (h,w,c) 1` an image.
 
+A store that this package wrote has a manifest as well, which tells how its images are encoded. Raw ones are pixels in
+rows, BGR, of 8 or 16 bits (little endian): a crop of them is read where it lies, without decoding the image.
+"""
+
+import json
 import os
 import re
-import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import lmdb
+import numpy as np
+
+from basicsr_entropy.data.images import decode_image
 
 META_INFO = 'meta_info.txt'
-_FIRST_MAP_SIZE = 2**26
+MANIFEST = 'manifest.json'
+MAX_KEY = 511  # bytes; what LMDB is compiled for
+RAW_DTYPES = {1: np.dtype('u1'), 2: np.dtype('<u2')}  # by bytes a value
 _META_LINE = re.compile(r'(?P<key>.+)\.png \((?P<shape>\d+,\d+,\d+)\) \d+')
 
 
 def store_key(name: str) -> str:
-    """Key of an image named `name`, without dots: BasicSR cuts keys at their first."""
-    return name.replace('.', '_')
-
-
-class StoreWriter:
-    """Writes a new store; a context manager.
-
-    The store is built in a folder beside `path` and renamed on leaving the context; leaving it by an error leaves
-    nothing behind. The map grows when it is full.
-
-    Args:
-        path: Folder of the store; its name must end in .lmdb.
+    """Key of an image named `name`, without dots: BasicSR cuts keys at their first.
 
     Raises:
-        FileExistsError: If the store exists.
-        ValueError: If the path does not end in .lmdb.
+        ValueError: If a key cannot be made of the name.
     """
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        if self.path.suffix != '.lmdb':
-            raise ValueError(f"an LMDB store's name must end in .lmdb, got {path}")
-        if self.path.exists():
-            raise FileExistsError(f'{path} exists; remove it, or write somewhere else')
-        self._beside = self.path.with_name(f'{self.path.name}.partial-{os.getpid()}')
-        self._keys: set[str] = set()
-
-    def __enter__(self) -> 'StoreWriter':
-        self._beside.mkdir(parents=True)
-        self._env = lmdb.open(str(self._beside), map_size=_FIRST_MAP_SIZE)
-        self._meta = open(self._beside / META_INFO, 'w', encoding='utf-8')
-        return self
-
-    def put(self, key: str, content: bytes, shape: tuple[int, ...]) -> None:
-        """Adds an image file's bytes under a key; shape is (H, W) or (H, W, C).
-
-        Raises:
-            ValueError: If the store holds the key already.
-        """
-        if key in self._keys:
-            raise ValueError(f"{self.path}: two images would share the key '{key}'; rename one of them")
-        while True:
-            try:
-                with self._env.begin(write=True) as transaction:
-                    transaction.put(key.encode(), content)
-                break
-            except lmdb.MapFullError:
-                self._env.set_mapsize(2 * self._env.info()['map_size'])
-        height, width, channels = (*shape, 1)[:3]
-        self._meta.write(f'{key}.png ({height},{width},{channels}) 1\n')
-        self._keys.add(key)
-
-    def __exit__(self, kind, error, trace) -> None:
-        self._meta.close()
-        self._env.close()
-        if kind is None:
-            os.rename(self._beside, self.path)
-        else:
-            shutil.rmtree(self._beside, ignore_errors=True)
+    key = name.replace('.', '_')
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError as error:
+        raise ValueError(f'{name!r} is not a UTF-8 name; rename the file') from error
+    if not key.isprintable():
+        raise ValueError(f'{name!r} holds a control character; rename the file')
+    if size > MAX_KEY:
+        raise ValueError(f'{name}: a name of {size} bytes, and a store takes {MAX_KEY}; rename the file')
+    return key
 
 
-def store_keys(path: str | Path) -> list[str]:
-    """Keys of a store, in the order of its meta_info.txt.
+def store_path(folder: str | Path, split: str, role: str) -> Path:
+    """Where the store of a split's 'lq' or 'gt' images lies."""
+    return Path(folder).expanduser() / f'{split}_{role}.lmdb'
+
+
+def meta_line(key: str, height: int, width: int) -> str:
+    """Line of meta_info.txt for a colour image."""
+    return f'{key}.png ({height},{width},3) 1\n'
+
+
+def read_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
+    """Keys of a store with the shapes (H, W, C) of their images, in the order of its meta_info.txt.
 
     Raises:
         FileNotFoundError: If it is no store.
@@ -84,31 +64,70 @@ def store_keys(path: str | Path) -> list[str]:
     meta = Path(path) / META_INFO
     if not (Path(path) / 'data.mdb').is_file() or not meta.is_file():
         raise FileNotFoundError(f'{path} is no LMDB store: it needs data.mdb and {META_INFO}')
-    keys = []
-    for number, line in enumerate(meta.read_text(encoding='utf-8').splitlines(), 1):
-        match = _META_LINE.fullmatch(line.strip())
-        if match is None:
-            raise ValueError(f"{meta}, line {number}: expected 'key.png (h,w,c) level', got '{line}'")
-        keys.append(match['key'])
-    return keys
+    shapes = {}
+    with open(meta, encoding='utf-8') as lines:
+        for number, line in enumerate(lines, 1):
+            match = _META_LINE.fullmatch(line.rstrip())
+            if match is None:
+                raise ValueError(f"{meta}, line {number}: expected 'key.png (h,w,c) level', got '{line.rstrip()}'")
+            shapes[match['key']] = tuple(map(int, match['shape'].split(',')))
+    return shapes
+
+
+def read_manifest(path: str | Path) -> dict[str, Any]:
+    """What a store's manifest says; empty for a store that another program wrote.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
+    manifest = Path(path) / MANIFEST
+    if not manifest.is_file():
+        return {}
+    try:
+        content = json.loads(manifest.read_text(encoding='utf-8'))
+        return {**content, 'encoding': content['options']['encoding']}
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f'{manifest} is damaged ({error}); prepare the store anew') from error
+
+
+def open_environment(path: str | Path, **options: Any) -> lmdb.Environment:
+    """Opens an LMDB environment after a look at its size: reading past the end of a cut file kills the process.
+
+    Raises:
+        ValueError: If data.mdb is damaged or shorter than its own page count.
+    """
+    file = Path(path) / 'data.mdb'
+    try:
+        environment = lmdb.open(str(path), **options)
+    except lmdb.Error as error:
+        raise ValueError(f'{file} cannot be opened as LMDB: {error}') from error
+    expected = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
+    there = os.path.getsize(file)
+    if there < expected:
+        environment.close()
+        raise ValueError(f'{file} is cut short: {there} bytes of {expected}; copy or prepare the store again')
+    return environment
 
 
 # LMDB lets a process open a store once, however many datasets read it, and forbids to carry it across a fork.
 _open: dict[str, lmdb.Environment] = {}
+_reading = threading.RLock()  # no fork, which closes the stores, while a thread reads from one
 
 
 def _environment(path: str) -> lmdb.Environment:
     if path not in _open:
-        _open[path] = lmdb.open(path, readonly=True, lock=False, readahead=False, create=False)
+        _open[path] = open_environment(path, readonly=True, lock=False, readahead=False, create=False)
     return _open[path]
 
 
-def _close_all() -> None:
+def _before_fork() -> None:
+    _reading.acquire()
     while _open:
         _open.popitem()[1].close()
 
 
-os.register_at_fork(before=_close_all)  # parent and child open it anew at their next read
+# parent and child open their stores anew at their next read
+os.register_at_fork(before=_before_fork, after_in_parent=_reading.release, after_in_child=_reading.release)
 
 
 class StoreReader:
@@ -116,19 +135,49 @@ class StoreReader:
 
     Args:
         path: Folder of the store.
+
+    Raises:
+        FileNotFoundError: If it is no store.
+        ValueError: If its meta_info.txt or its manifest is damaged.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = os.path.realpath(path)
+        self.shapes = read_shapes(path)
+        self.raw = read_manifest(path).get('encoding') == 'raw'
 
-    def get(self, key: str) -> bytes:
-        """Bytes of an image file.
+    @contextmanager
+    def value(self, key: str) -> Iterator[memoryview]:
+        """What the store holds under a key, where it lies: valid only inside the context.
 
         Raises:
             KeyError: If the store does not hold the key.
         """
-        with _environment(self.path).begin() as transaction:
+        with _reading, _environment(self.path).begin(buffers=True) as transaction:
             content = transaction.get(key.encode())
-        if content is None:
-            raise KeyError(f"{self.path} holds no image '{key}'")
-        return content
+            if content is None:
+                raise KeyError(f"{self.path} holds no image '{key}'")
+            yield content
+
+    def get(self, key: str) -> bytes:
+        """A copy of what the store holds under a key."""
+        with self.value(key) as content:
+            return bytes(content)
+
+    @contextmanager
+    def image(self, key: str) -> Iterator[np.ndarray]:
+        """An image as a BGR array (H, W, 3), uint8 or uint16; of a raw store a view, valid only inside the context.
+
+        Raises:
+            KeyError: If the store does not hold the key.
+            ValueError: If its value is no image.
+        """
+        if not self.raw:
+            yield decode_image(self.get(key), f"'{key}' in {self.path}")
+            return
+        with self.value(key) as content:
+            shape = self.shapes[key]
+            dtype = next((d for d in RAW_DTYPES.values() if d.itemsize * prod(shape) == len(content)), None)
+            if dtype is None:
+                raise ValueError(f"'{key}' in {self.path}: {len(content)} bytes are not the pixels of {shape}")
+            yield np.frombuffer(content, dtype).reshape(shape)

@@ -1,6 +1,6 @@
 """What the datasets share in reading their options."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # read by BasicSR's pipelines and data loader
@@ -17,7 +17,9 @@ LOADER_KEYS = (
     'pin_memory',
     'persistent_workers',
 )
-IMAGE_KEYS = ('gt_size', 'use_hflip', 'use_rot', 'mean', 'std', 'color')
+# read by the model; the dataset crops to the largest size
+SCHEDULE_KEYS = ('gt_sizes', 'iters', 'mini_batch_sizes')
+IMAGE_KEYS = ('gt_size', *SCHEDULE_KEYS, 'use_hflip', 'use_rot', 'rescale', 'mixup', 'mean', 'std', 'color')
 
 
 def option_path(opt: Mapping[str, Any]) -> str:
@@ -26,17 +28,27 @@ def option_path(opt: Mapping[str, Any]) -> str:
 
 
 def crop_size(opt: Mapping[str, Any]) -> int | None:
-    """gt_size; None outside training, where images stay whole.
+    """gt_size, or the largest of gt_sizes; None outside training, where images stay whole.
 
     Raises:
-        KeyError: If a training set has none.
-        ValueError: If it is no positive whole number.
+        KeyError: If a training set has neither.
+        ValueError: If they are no positive whole numbers, or do not agree.
     """
     if opt.get('phase') != 'train':
         return None
-    if 'gt_size' not in opt:
-        raise KeyError(f'{option_path(opt)}.gt_size: missing; it is the side of a training crop in pixels')
-    size = opt['gt_size']
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ValueError(f'{option_path(opt)}.gt_size: must be a positive whole number, got {size!r}')
-    return size
+    where, sizes = option_path(opt), opt.get('gt_sizes')
+    if sizes is None and 'gt_size' not in opt:
+        raise KeyError(f'{where}.gt_size: missing; it is the side of a training crop in pixels')
+    if sizes is not None:
+        if isinstance(sizes, str) or not isinstance(sizes, Sequence) or not sizes or not all(map(_is_size, sizes)):
+            raise ValueError(f'{where}.gt_sizes: must be a list of positive whole numbers, got {sizes!r}')
+        if opt.get('gt_size') not in (None, max(sizes)):
+            raise ValueError(f'{where}.gt_size: must be the largest of gt_sizes, {max(sizes)}, got {opt["gt_size"]!r}')
+        return max(sizes)
+    if not _is_size(opt['gt_size']):
+        raise ValueError(f'{where}.gt_size: must be a positive whole number, got {opt["gt_size"]!r}')
+    return opt['gt_size']
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

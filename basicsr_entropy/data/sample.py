@@ -43,17 +43,17 @@ def write_sample(out: str | Path, seed: int = 0) -> dict[str, int]:
         counts[folder] += 1
 
     for name in TRAIN_PHOTOGRAPHS:
-        for index, tile in enumerate(_tiles(_photograph(name))):
+        for index, tile in enumerate(_tiles(read_photograph(name))):
             for night in range(NIGHTS):
                 write('Train', f'{name}_{index}_{night}', tile)
     for name in TEST_PHOTOGRAPHS:
-        image = _photograph(name)
+        image = read_photograph(name)
         top, left = (image.shape[0] - TILE) // 2, (image.shape[1] - TILE) // 2
         write('Test', name, image[top : top + TILE, left : left + TILE])
     return {folder.lower(): count for folder, count in counts.items()}
 
 
-def _photograph(name: str) -> np.ndarray:
+def read_photograph(name: str) -> np.ndarray:
     """uint8 BGR; read from the package's files, since skimage.data would fetch what its cache lacks."""
     import skimage
 

@@ -11,12 +11,13 @@ from basicsr.data.transforms import augment, paired_random_crop
 from torch.utils.data import Dataset
 
 from basicsr_entropy._registry import check_arguments, check_keys
+from basicsr_entropy.data.augmentation import Augmentation
 from basicsr_entropy.data.degradation import LowLightDegradation
-from basicsr_entropy.data.images import decode_float, read_file
-from basicsr_entropy.data.layouts import images_in
-from basicsr_entropy.data.lmdb_store import StoreReader, store_keys
+from basicsr_entropy.data.images import image_of_file, to_float
+from basicsr_entropy.data.lmdb_store import StoreReader
 from basicsr_entropy.data.lowlight_paired_dataset import check_crop, to_tensors
 from basicsr_entropy.data.options import IMAGE_KEYS, LOADER_KEYS, crop_size, option_path
+from basicsr_entropy.data.pairing import images_in
 
 
 class SyntheticLowLightDataset(Dataset):
@@ -28,7 +29,7 @@ class SyntheticLowLightDataset(Dataset):
         dataroot_gt: Folder of photographs, or an LMDB store of them.
         degradation: Options of `LowLightDegradation`.
         seed: Of validation and testing; 0 by default.
-        gt_size, use_hflip, use_rot, mean, std, color: As in LowLightPairedDataset.
+        gt_size, gt_sizes, use_hflip, use_rot, rescale, mixup, mean, std, color: As in LowLightPairedDataset.
 
     Items are those of LowLightPairedDataset.
 
@@ -46,7 +47,7 @@ class SyntheticLowLightDataset(Dataset):
         self.opt = opt
         self.where = option_path(opt)
         check_keys(opt, (*self.KEYS, *IMAGE_KEYS, *LOADER_KEYS), self.where)
-        self.crop_size, self.seed = crop_size(opt), opt.get('seed', 0)
+        self.crop_size, self.seed, self.augmentation = crop_size(opt), opt.get('seed', 0), Augmentation(opt)
         options = opt.get('degradation') or {}
         check_arguments(LowLightDegradation, options, f'{self.where}.degradation')
         try:
@@ -57,11 +58,12 @@ class SyntheticLowLightDataset(Dataset):
             raise KeyError(f'{self.where}.dataroot_gt: missing; it is a folder of normal-light photographs')
         root = Path(opt['dataroot_gt']).expanduser()
         if root.suffix == '.lmdb':
-            self.paths, self._read = sorted(store_keys(root)), StoreReader(root).get
+            store = StoreReader(root)
+            self.paths, self._open = sorted(store.shapes), store.image
         else:
             if not root.is_dir():
                 raise FileNotFoundError(f'{self.where}.dataroot_gt: no folder {root}')
-            self.paths, self._read = [str(path) for path in images_in(root)], read_file
+            self.paths, self._open = [str(path) for path in images_in(root)], image_of_file
         if not self.paths:
             raise FileNotFoundError(f'{self.where}.dataroot_gt: no image in {root}')
 
@@ -70,14 +72,24 @@ class SyntheticLowLightDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor | str]:
         path = self.paths[index]
-        gt = decode_float(self._read(path), path)
+        images = self.augmentation.mix(self._images(index), lambda: self._images(random.randrange(len(self))))
+        lq, gt = to_tensors(list(images), self.opt)
+        return {'lq': lq, 'gt': gt, 'lq_path': path, 'gt_path': path}
+
+    def _images(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """A photograph darkened, and itself, (H, W, 3), float32; whole, or in training cropped and turned."""
+        path = self.paths[index]
+        with self._open(path) as gt:
+            if self.crop_size is not None:
+                whole = gt.shape
+                (gt,) = self.augmentation.rescale(gt)
+                check_crop(gt, self.crop_size, path, self.where, rescaled=gt.shape != whole)
+                gt, _ = paired_random_crop(gt, gt, self.crop_size, 1)
+            gt = to_float(gt)  # a copy, of the crop alone
         if self.crop_size is not None:
-            check_crop(gt, self.crop_size, path, self.where)
-            gt, _ = paired_random_crop(gt, gt, self.crop_size, 1)
-            gt = augment(gt.copy(), self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
+            gt = augment(gt, self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
             # `random` is what BasicSR seeds in every worker
             rng = np.random.default_rng(random.getrandbits(64))
         else:
             rng = np.random.default_rng([self.seed, index])
-        lq, gt = to_tensors([self.degradation(gt, rng), gt], self.opt)
-        return {'lq': lq, 'gt': gt, 'lq_path': path, 'gt_path': path}
+        return self.degradation(gt, rng), gt

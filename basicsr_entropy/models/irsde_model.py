@@ -22,6 +22,7 @@ from basicsr_entropy._registry import build, check_arguments, check_keys, look_u
 from basicsr_entropy.diffusion import SAMPLERS, MeanRevertingSDE, sample, spaced_times
 from basicsr_entropy.losses import check_comparing, compare
 from basicsr_entropy.models.checkpoint import load_weights, read_weights
+from basicsr_entropy.models.progressive_model import BatchSchedule
 
 COMPARED = ('state', 'x0', 'noise')
 OPTIMIZERS = ('Adam', 'AdamW', 'Adamax', 'NAdam', 'RAdam', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
@@ -39,6 +40,7 @@ class IRSDEModel(SRModel):
         train.<name>_opt: A registered loss, logged as l_<name>, and what it compares: `compare: state` (reverse step
             of the prediction with the optimum reverse state; default), `x0` or `noise`.
         train.grad_clip_norm: Largest norm of the gradient; no clipping by default.
+        datasets.train.gt_sizes: Sizes of crops over the iterations; see `BatchSchedule`.
         val.sampler: type, steps, seed and progress; see `sample`. The same seed serves each image, so that results do
             not depend on the order or the number of devices.
     """
@@ -106,6 +108,7 @@ class IRSDEModel(SRModel):
         self.grad_clip_norm = train_opt.get('grad_clip_norm')
         if self.grad_clip_norm is not None and not self.grad_clip_norm > 0:
             raise ValueError(f'train.grad_clip_norm: must be positive, got {self.grad_clip_norm}')
+        self.schedule = BatchSchedule(self.opt['datasets']['train'])
         self._build_losses(train_opt)
         self.setup_optimizers()
         self.setup_schedulers()
@@ -150,7 +153,7 @@ class IRSDEModel(SRModel):
         return optimizer(params, lr=lr, **kwargs)
 
     def optimize_parameters(self, current_iter: int) -> None:
-        x0, mu = self.gt, self.lq
+        mu, x0 = self.schedule.cut(self.lq, self.gt, current_iter)
         # one draw an image; the generators are torch's own, seeded by manual_seed
         t = torch.randint(1, self.process.timesteps + 1, (x0.shape[0],), device=self.device)
         noise = torch.randn_like(x0)

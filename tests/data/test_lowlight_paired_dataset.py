@@ -1,3 +1,4 @@
+import itertools
 import pickle
 import random
 
@@ -8,8 +9,9 @@ from basicsr.data import build_dataloader, build_dataset
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from conftest import photograph, write_image, write_pairs
 
-from basicsr_entropy.data import LowLightPairedDataset, prepare_stores
+from basicsr_entropy.data import LowLightPairedDataset, Recipe, prepare_stores
 
+ALL = {'rescale': {'prob': 0.5, 'scale': 0.8}, 'exposure_jitter': [0.5, 2], 'mixup': {'beta': 1.2}}
 TRAIN = {'phase': 'train', 'name': 'LOL', 'gt_size': 16, 'use_hflip': True, 'use_rot': True}
 
 
@@ -57,6 +59,27 @@ def test_items_are_those_of_the_stock_dataset(lolv1):
         assert torch.equal(a['gt'], b['gt'])
         assert a['lq'].shape == (3, 16, 16)
         assert (a['lq_path'], a['gt_path']) == (b['lq_path'], b['gt_path'])
+
+
+@pytest.mark.parametrize('augmentation', [{}, ALL], ids=['plain', 'augmented'])
+@pytest.mark.parametrize('depth', [np.uint8, np.uint16])
+@pytest.mark.parametrize('encoding', ['keep', 'png', 'raw'])
+def test_the_same_crops_whatever_the_encoding(tmp_path, encoding, depth, augmentation):
+    for index, folder in itertools.product(range(3), ('input', 'target')):
+        image = photograph(index, 40 + index, 51).astype(depth) * (257 if depth is np.uint16 else 1) + index
+        write_image(tmp_path / f'Train/{folder}/{index}.png', image)
+    prepare_stores(tmp_path, tmp_path / 'stores', recipe=Recipe(encoding))
+    folders, stores = (dataset(root, **TRAIN, **augmentation) for root in (tmp_path, tmp_path / 'stores'))
+    for seed, index in itertools.product(range(5), range(3)):
+        items = []
+        for source in (folders, stores):
+            random.seed(seed)
+            items.append(source[index])
+        assert torch.equal(items[0]['lq'], items[1]['lq'])
+        assert torch.equal(items[0]['gt'], items[1]['gt'])
+    exact = torch.from_numpy(image[..., ::-1] / np.iinfo(depth).max).permute(2, 0, 1).float()
+    whole = dataset(tmp_path / 'stores', split='train')[2]['gt']
+    torch.testing.assert_close(whole, exact, atol=1e-7, rtol=0)
 
 
 def test_color_y_gives_one_channel(lolv1):
@@ -131,7 +154,7 @@ def test_filename_template_and_meta_info_keep_their_meaning(tmp_path):
         ({'gt_sise': 16}, KeyError, r"datasets.train \(LOL\).gt_sise: there is no such option; did you mean 'gt_size'"),
         ({'gt_size': None}, ValueError, r'gt_size: must be a positive whole number, got None'),
         ({'layout': 'lolv3'}, ValueError, r"datasets.train \(LOL\): layout: no layout 'lolv3'"),
-        ({'io_backend': {'type': 'zip'}}, ValueError, 'io_backend.type: must be disk or lmdb'),
+        ({'io_backend': {'type': 'zip'}}, ValueError, 'io_backend.type: must be disk, lmdb or mmengine'),
         ({'dataroot_lq': 'x'}, ValueError, 'not both'),
         ({'dataroot': None}, ValueError, 'give dataroot, or dataroot_lq and dataroot_gt'),
         ({'dataroot': '/nowhere/at/all'}, FileNotFoundError, 'dataroot: no folder /nowhere/at/all'),

@@ -2,7 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from basicsr_entropy.data.layouts import find_splits, pair_folders
+from basicsr_entropy.data.layouts import find_splits
+from basicsr_entropy.data.pairing import pair_folders
 from basicsr_entropy.data.sample import write_sample
 
 

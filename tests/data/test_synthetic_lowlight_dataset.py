@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import photograph, write_image
 
-from basicsr_entropy.data import LowLightDegradation, SyntheticLowLightDataset, prepare_stores
+from basicsr_entropy.data import LowLightDegradation, Recipe, SyntheticLowLightDataset, prepare_stores
 
 
 @pytest.fixture
@@ -74,8 +74,9 @@ def test_training_is_new_every_time_and_repeats_from_a_seed(photographs):
     assert first['lq'].shape == (3, 16, 16)
 
 
-def test_reads_stores(lolv1, tmp_path):
-    prepare_stores(lolv1, tmp_path)
+@pytest.mark.parametrize('encoding', ['keep', 'raw'])
+def test_reads_stores(lolv1, tmp_path, encoding):
+    prepare_stores(lolv1, tmp_path, recipe=Recipe(encoding))
     assert len(dataset(tmp_path / 'train_gt.lmdb')) == 4
     assert dataset(tmp_path / 'train_gt.lmdb')[0]['gt'].shape == (3, 40, 48)
 

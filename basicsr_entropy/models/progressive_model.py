@@ -1,0 +1,99 @@
+"""Training on small crops first and on larger ones later, as Restormer (Zamir et al., CVPR 2022) does.
+
+BasicSR tells a dataset nothing of the iteration: its sampler knows the epoch alone, workers read ahead, and a resumed
+run begins its epoch anew. A model is told the iteration of every step, after a resume as well, and the same in every
+process. So the dataset cuts the largest crops, and the model cuts a batch down to what its iteration asks for.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+import torch
+from basicsr.models.sr_model import SRModel
+
+
+class BatchSchedule:
+    """Sizes of crops and batches over the iterations, from the options of the training set.
+
+    Options of datasets.train:
+        gt_sizes: Side of the crops in each phase, in pixels.
+        iters: Iterations of each phase; the last one goes on to the end.
+        mini_batch_sizes: Images a GPU in each phase; batch_size_per_gpu by default.
+
+    Args:
+        opt: The options; without gt_sizes batches stay as they are.
+        path: Where they stand in the option file, for errors.
+
+    Raises:
+        KeyError: If iters is missing.
+        ValueError: If the lists do not go together.
+    """
+
+    def __init__(self, opt: Mapping[str, Any], path: str = 'datasets.train') -> None:
+        self.sizes = opt.get('gt_sizes')
+        if self.sizes is None:
+            for key in ('iters', 'mini_batch_sizes'):
+                if opt.get(key) is not None:
+                    raise ValueError(f'{path}.{key}: goes with gt_sizes, which is missing')
+            return
+        if opt.get('iters') is None:
+            raise KeyError(f'{path}.iters: missing; gt_sizes needs the iterations of each size')
+        if not _are_whole(self.sizes):
+            raise ValueError(f'{path}.gt_sizes: must be a list of positive whole numbers, got {self.sizes!r}')
+        self.full = opt.get('batch_size_per_gpu', 1)
+        self.counts = opt.get('mini_batch_sizes') or [self.full] * len(self.sizes)
+        for key, values in (('iters', opt['iters']), ('mini_batch_sizes', self.counts)):
+            if not _are_whole(values) or len(values) != len(self.sizes):
+                raise ValueError(f'{path}.{key}: must be {len(self.sizes)} positive whole numbers, got {values!r}')
+        if max(self.counts) > self.full:
+            raise ValueError(
+                f'{path}.mini_batch_sizes: {max(self.counts)} is more than batch_size_per_gpu, {self.full}'
+            )
+        scale = opt.get('scale', 1)
+        for size in self.sizes:
+            if size % scale:
+                raise ValueError(f'{path}.gt_sizes: {size} is no multiple of scale, {scale}')
+        self.ends = list(accumulate(opt['iters']))
+
+    def cut(self, lq: torch.Tensor, gt: torch.Tensor, current_iter: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cuts a batch down to what an iteration asks for.
+
+        Args:
+            lq: (N, C, h, w).
+            gt: (N, C, H, W), H and W a multiple of h and w.
+            current_iter: Counted from 1.
+
+        Returns:
+            lq and gt, cut at one random place of torch's own generator; images are in random order, so the first stay.
+        """
+        if self.sizes is None:
+            return lq, gt
+        phase = min(sum(current_iter > end for end in self.ends), len(self.sizes) - 1)
+        # several GPUs of one process share a batch
+        count, scale = max(1, len(gt) * self.counts[phase] // self.full), gt.shape[-1] // lq.shape[-1]
+        size = self.sizes[phase] // scale
+        lq, gt = lq[:count], gt[:count]
+        height, width = lq.shape[-2:]
+        if size >= min(height, width):
+            return lq, gt
+        top, left = (int(torch.randint(room + 1, ())) for room in (height - size, width - size))
+        lq = lq[..., top : top + size, left : left + size]
+        return lq, gt[..., top * scale : (top + size) * scale, left * scale : (left + size) * scale]
+
+
+def _are_whole(values: Any) -> bool:
+    is_list = isinstance(values, Sequence) and not isinstance(values, str) and len(values) > 0
+    return is_list and all(isinstance(value, int) and not isinstance(value, bool) and value >= 1 for value in values)
+
+
+class ProgressiveSRModel(SRModel):
+    """BasicSR's SRModel, on the schedule of `BatchSchedule`."""
+
+    def init_training_settings(self) -> None:
+        super().init_training_settings()
+        self.schedule = BatchSchedule(self.opt['datasets']['train'])
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        self.lq, self.gt = self.schedule.cut(self.lq, self.gt, current_iter)
+        super().optimize_parameters(current_iter)
