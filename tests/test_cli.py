@@ -209,7 +209,10 @@ def test_broken_data_is_one_line_that_names_it(run, write_options, lolv1, damage
             {'datasets__train__gt_sise': 64},
             r'datasets.train \(LOLv1\).gt_sise: there is no such option; did you mean',
         ),
-        ({'train__entropy_opt__levels': 1}, 'train.entropy_opt: levels must be a whole number of at least 2, or a list of such, got 1'),
+        (
+            {'train__entropy_opt__levels': 1},
+            'train.entropy_opt: levels must be a whole number of at least 2, or a list of such, got 1',
+        ),
         ({'train__entropy_opt__windows': [1, 4]}, 'train.entropy_opt: windows must be .* odd side lengths'),
         ({'train__entropy_opt__level': 8}, "train.entropy_opt.level: there is no such option; did you mean 'levels'?"),
         ({'train__entropy_opt__type': 'SpatialEntropy'}, "train.entropy_opt.type: no 'SpatialEntropy' .* did you mean"),
