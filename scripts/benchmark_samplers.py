@@ -9,6 +9,7 @@ repeated after an interruption, or with more samplers, evaluations, images or se
 """
 
 import argparse
+import hashlib
 import json
 import os
 import statistics
@@ -99,9 +100,9 @@ class Results:
         os.replace(beside, self.path)
 
     def mean(self, name: str, steps: int, images: list[str], seeds: list[int], metric: str) -> tuple[float, float]:
-        """Mean over images and seeds, and the deviation over seeds of the images' means; NaN where not measured."""
-        runs = [[self.runs.get(f'{name} {steps} {seed} {image}', {}) for image in images] for seed in seeds]
-        means = [statistics.mean(run.get(metric, float('nan')) for run in of_seed) for of_seed in runs]
+        """Mean over images and seeds, and the deviation over seeds of the images' means."""
+        runs = [[self.runs[f'{name} {steps} {seed} {image}'] for image in images] for seed in seeds]
+        means = [statistics.mean(run[metric] for run in of_seed) for of_seed in runs]
         return statistics.mean(means), statistics.stdev(means) if len(means) > 1 else 0.0
 
 
@@ -157,7 +158,12 @@ def main() -> None:
 
     folder = Path(arguments.out)
     folder.mkdir(parents=True, exist_ok=True)
-    setting = {'opt': arguments.opt, 'weights': options['path']['pretrain_network_g'], 'size': arguments.size}
+    weights = Path(options['path']['pretrain_network_g'])
+    setting = {
+        'opt': arguments.opt,
+        'weights': hashlib.sha256(weights.read_bytes()).hexdigest(),
+        'size': arguments.size,
+    }
     results, images = Results(folder / 'results.json', setting), []
     for item in tqdm(dataset, unit='image', total=count):
         images.append(Path(item['lq_path']).stem)
