@@ -38,6 +38,7 @@ from basicsr_entropy.pipeline import read_option_file
 
 SAMPLERS = (
     'posterior',
+    'posterior:spacing=log_snr',
     'sde',
     'ode',
     *(
@@ -130,6 +131,8 @@ def show(results: Results, arguments, images: list[str]) -> None:
             if metric != 'seconds':
                 panels[index].plot(arguments.evaluations, [mean for mean, _ in cells], '.-', label=name)
                 panels[index].set(xscale='log', xlabel='network evaluations', title=metric)
+                panels[index].set_xticks(arguments.evaluations, map(str, arguments.evaluations))
+                panels[index].minorticks_off()
         Console(width=140).print(table)
     panels[0].legend(fontsize='x-small')
     figure.savefig(results.path.with_name('samplers.png'), dpi=110)
@@ -138,7 +141,7 @@ def show(results: Results, arguments, images: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('-opt', required=True, help='test option file')
-    parser.add_argument('--samplers', nargs='+', default=SAMPLERS, help='all of them by default, trailing times')
+    parser.add_argument('--samplers', nargs='+', default=SAMPLERS, help='all of them by default')
     parser.add_argument('--evaluations', nargs='+', type=int, default=EVALUATIONS)
     parser.add_argument('--seeds', nargs='+', type=int, default=[0])
     parser.add_argument('--images', type=int, help='how many of the set, evenly spread over it; all by default')
