@@ -10,8 +10,9 @@ import basicsr_entropy
 from basicsr_entropy import cli
 from basicsr_entropy.data import LowLightDegradation, LowLightPairedDataset
 from basicsr_entropy.data.options import IMAGE_KEYS
-from basicsr_entropy.diffusion import MeanRevertingSDE
+from basicsr_entropy.diffusion import FORMS, ORDERS, SAMPLERS, SPACINGS, MeanRevertingSDE
 from basicsr_entropy.losses import SpatialEntropyLoss
+from basicsr_entropy.models.irsde_model import SAMPLER_DEFAULTS
 
 ROOT = Path(basicsr_entropy.__file__).parents[1]
 OPTIONS = (ROOT / 'docs/options.md').read_text()
@@ -53,6 +54,16 @@ def test_options_of_the_process():
     assert all(same(documented[name], default) for name, default in actual.items())
 
 
+def test_options_of_the_sampler():
+    rows = re.findall(r'^\| `val\.sampler\.(\w+)` \| (.*?) \| (.*) \|$', OPTIONS, re.MULTILINE)
+    defaults, meanings = ({row[0]: row[column] for row in rows} for column in (1, 2))
+    assert defaults.keys() == SAMPLER_DEFAULTS.keys()
+    # None stands for what the process or the sampler's kind gives
+    assert all(same(defaults[key], default) for key, default in SAMPLER_DEFAULTS.items() if default is not None)
+    for key, known in (('type', SAMPLERS), ('order', ORDERS), ('form', FORMS), ('spacing', SPACINGS)):
+        assert {*map(str, known)} <= {*re.findall(r'`(\w+)`', meanings[key])}
+
+
 def test_options_of_the_degradation():
     documented, actual = table('SyntheticLowLightDataset'), parameters(LowLightDegradation)
     assert documented.keys() == actual.keys()
@@ -68,7 +79,7 @@ def test_options_of_the_paired_dataset():
     assert table('LowLightPairedDataset').keys() == {*LowLightPairedDataset.KEYS, *IMAGE_KEYS, 'scale'}
 
 
-@pytest.mark.parametrize('document', ['README.md', 'docs/options.md', 'docs/results.md', 'docs/performance_data.md'])
+@pytest.mark.parametrize('document', ['README.md', *(f'docs/{path.name}' for path in (ROOT / 'docs').glob('*.md'))])
 def test_files_and_links_exist(document):
     text = (ROOT / document).read_text()
     links = [link.partition('#')[0] for link in re.findall(r'\]\(([^)]+)\)', text) if '://' not in link]

@@ -71,8 +71,20 @@ class MeanRevertingSDE(nn.Module):
         below = t.floor().long().clamp(0, self.timesteps - 1)
         return torch.lerp(self.decay[below], self.decay[below + 1], t.double() - below)
 
+    def log_ratio_at(self, t: torch.Tensor) -> torch.Tensor:
+        """log(alpha_t/sigma_bar_t), half the logarithm of the signal-to-noise ratio, in float64; t > 0, any shape."""
+        decay = self.decay_at(t)
+        return -decay - 0.5 * torch.log(-torch.expm1(-2 * decay)) - math.log(self.max_sigma)
+
+    def time_of(self, log_ratio: torch.Tensor) -> torch.Tensor:
+        """The fractional time at which log(alpha_t/sigma_bar_t) has a value; float64, the inverse of `log_ratio_at`."""
+        decay = 0.5 * torch.log1p(torch.exp(-2 * log_ratio.to(self.decay)) / self.max_sigma**2)
+        above = torch.searchsorted(self.decay, decay).clamp(1, self.timesteps)
+        lower, upper = self.decay[above - 1], self.decay[above]
+        return above - 1 + (decay - lower) / (upper - lower)
+
     def coefficients(self, t: torch.Tensor, like: torch.Tensor) -> Coefficients:
-        """alpha_t and sigma_bar_t for t in 0..T of shape (N,), in the dtype of `like`, which is (N, C, H, W)."""
+        """alpha_t and sigma_bar_t for t in 0..T of shape (N,), in the dtype of `like`."""
         decay = self.decay_at(t)
         alpha = torch.exp(-decay)
         sigma = self.max_sigma * torch.sqrt(-torch.expm1(-2 * decay))

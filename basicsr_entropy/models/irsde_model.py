@@ -19,13 +19,22 @@ from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from basicsr_entropy._registry import build, check_arguments, check_keys, look_up_type, suggestion
-from basicsr_entropy.diffusion import SAMPLERS, MeanRevertingSDE, sample, spaced_times
+from basicsr_entropy.diffusion import SAMPLERS, MeanRevertingSDE, sample, spaced_times, step_of
 from basicsr_entropy.losses import check_comparing, compare
 from basicsr_entropy.models.checkpoint import load_weights, read_weights
 from basicsr_entropy.models.progressive_model import BatchSchedule
 
 COMPARED = ('state', 'x0', 'noise')
 OPTIMIZERS = ('Adam', 'AdamW', 'Adamax', 'NAdam', 'RAdam', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
+SAMPLER_DEFAULTS = {
+    'type': 'posterior',
+    'steps': None,
+    'order': None,
+    'form': None,
+    'spacing': 'trailing',
+    'seed': 0,
+    'progress': False,
+}
 COMPLEXITY_SIZE = 128  # pixels to a side of the image that FLOPs are counted on
 
 
@@ -41,8 +50,8 @@ class IRSDEModel(SRModel):
             of the prediction with the optimum reverse state; default), `x0` or `noise`.
         train.grad_clip_norm: Largest norm of the gradient; no clipping by default.
         datasets.train.gt_sizes: Sizes of crops over the iterations; see `BatchSchedule`.
-        val.sampler: type, steps, seed and progress; see `sample`. The same seed serves each image, so that results do
-            not depend on the order or the number of devices.
+        val.sampler: type, steps, order, form, spacing, seed and progress; see `sample`. The same seed serves each
+            image, so that results do not depend on the order or the number of devices.
     """
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
@@ -59,20 +68,22 @@ class IRSDEModel(SRModel):
         self._log_complexity()
 
     def _sampler_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        check_keys(options, ('type', 'steps', 'seed', 'progress'), 'val.sampler')
-        kind, steps = options.get('type', 'posterior'), options.get('steps') or self.process.timesteps
-        if kind not in SAMPLERS:
+        check_keys(options, SAMPLER_DEFAULTS, 'val.sampler')
+        given = {key: value for key, value in options.items() if value is not None}
+        sampler = {**SAMPLER_DEFAULTS, **given}
+        kind, seed = sampler['type'], sampler['seed']
+        if kind not in tuple(SAMPLERS):
             raise ValueError(f"val.sampler.type: no sampler '{kind}'{suggestion(kind, SAMPLERS)}")
         try:
-            spaced_times(self.process.timesteps, steps)
+            step_of(kind, sampler['order'], sampler['form'])
+            spaced_times(self.process, sampler['steps'], sampler['spacing'])
         except ValueError as error:
-            raise ValueError(f'val.sampler.steps: {error}') from error
-        return {
-            'type': kind,
-            'steps': steps,
-            'seed': options.get('seed', 0),
-            'progress': options.get('progress', False),
-        }
+            raise ValueError(f'val.sampler.{error}') from error
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ValueError(f'val.sampler.seed must be a whole number from 0 up, got {seed!r}')
+        if not isinstance(sampler['progress'], bool):
+            raise ValueError(f'val.sampler.progress must be true or false, got {sampler["progress"]!r}')
+        return sampler
 
     def print_network(self, net: nn.Module) -> None:
         """Nothing: the layers of a network this deep fill pages, and `_log_complexity` counts its parameters."""
@@ -199,16 +210,10 @@ class IRSDEModel(SRModel):
         net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
         training = net.training
         net.eval()
-        generator = torch.Generator(self.device).manual_seed(self.sampler['seed'])
-        self.output = sample(
-            self.process,
-            net,
-            self.lq,
-            sampler=self.sampler['type'],
-            steps=self.sampler['steps'],
-            generator=generator,
-            progress=self.sampler['progress'],
-        )
+        options = dict(self.sampler)
+        kind, seed = options.pop('type'), options.pop('seed')
+        generator = torch.Generator(self.device).manual_seed(seed)
+        self.output = sample(self.process, net, self.lq, sampler=kind, generator=generator, **options)
         net.train(training)
 
     def validation(self, dataloader, current_iter, tb_logger, save_img: bool = False) -> None:

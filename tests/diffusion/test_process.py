@@ -116,6 +116,17 @@ def test_whole_and_fractional_times_lie_on_one_curve():
     assert (decay.diff() > 0).all()
 
 
+@pytest.mark.parametrize('schedule', THETA_SCHEDULES)
+def test_times_and_signal_to_noise_ratios_are_inverse(schedule):
+    process = MeanRevertingSDE(schedule)
+    times = torch.linspace(0.01, 100, 4321, dtype=torch.float64)
+    ratios = process.log_ratio_at(times)
+    assert (ratios.diff() < 0).all()
+    alpha, sigma = process.coefficients(times, times)
+    torch.testing.assert_close(ratios, (alpha / sigma).log().flatten())
+    torch.testing.assert_close(process.time_of(ratios), times, rtol=1e-9, atol=1e-9)
+
+
 def test_adds_nothing_to_a_state_dict():
     assert not MeanRevertingSDE().state_dict()
     assert not list(MeanRevertingSDE().parameters())

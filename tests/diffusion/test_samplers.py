@@ -1,7 +1,18 @@
+import math
+from itertools import product
+
 import pytest
 import torch
 
-from basicsr_entropy.diffusion import SAMPLERS, MeanRevertingSDE, sample, spaced_times
+from basicsr_entropy.diffusion import FORMS, ORDERS, PREDICTIONS, SAMPLERS, SPACINGS, MeanRevertingSDE, sample
+
+ODE = [{'sampler': 'mr_ode', 'order': order, 'form': form} for order, form in product(ORDERS, FORMS)]
+SDE = [{**options, 'sampler': 'mr_sde'} for options in ODE]
+PUBLISHED = [{'sampler': 'posterior'}, {'sampler': 'sde'}, {'sampler': 'ode'}]
+
+
+def named(options):
+    return '-'.join(map(str, options.values())) if isinstance(options, dict) else None
 
 
 @pytest.fixture
@@ -11,34 +22,224 @@ def scene():
     return x0, x0 * 0.2, lambda x_t, mu, t: x0 - mu
 
 
-def test_times_go_evenly_from_the_end_to_zero():
-    assert spaced_times(100, 100) == list(range(100, -1, -1))
-    assert spaced_times(100, 1) == [100, 0]
-    assert spaced_times(100, 8) == [100, 88, 75, 62, 50, 38, 25, 12, 0]
-    for steps in range(1, 101):
-        times = spaced_times(100, steps)
-        assert len(times) == steps + 1
-        assert all(a > b for a, b in zip(times, times[1:]))
+class Gaussian:
+    """Clean images whose pixels are normal about mu + 0.3 with deviation 0.4: everything is known of them.
+
+    With y = x - mu, y_t is normal with mean alpha_t 0.3 and variance V_t = alpha_t^2 0.4^2 + sigma_bar_t^2.
+    """
+
+    offset, deviation = 0.3, 0.4
+
+    def __init__(self, process, mu):
+        self.process, self.mu = process, mu
+
+    def moments(self, t):
+        alpha, sigma = self.process.coefficients(torch.as_tensor([t], dtype=torch.float64), self.mu)
+        return alpha, (alpha * self.deviation) ** 2 + sigma**2
+
+    def network(self, x_t, mu, t):
+        """E[x_0 - mu | x_t]."""
+        alpha, variance = self.moments(t[0].item())
+        return self.offset + alpha * self.deviation**2 / variance * (x_t - mu - alpha * self.offset)
+
+    def ode_solution(self, x_t, t, s):
+        """x_s, and no variance: the probability-flow ODE keeps (y - mean)/deviation."""
+        (alpha_t, variance_t), (alpha_s, variance_s) = self.moments(t), self.moments(s)
+        standard = (x_t - self.mu - alpha_t * self.offset) / variance_t.sqrt()
+        return self.mu + alpha_s * self.offset + variance_s.sqrt() * standard, 0.0
+
+    def sde_solution(self, x_t, t, s):
+        """Mean and variance of x_s given x_t: the covariance of y_s and y_t is V_s alpha_t/alpha_s."""
+        (alpha_t, variance_t), (alpha_s, variance_s) = self.moments(t), self.moments(s)
+        share = alpha_t / alpha_s * variance_s / variance_t
+        mean = self.mu + alpha_s * self.offset + share * (x_t - self.mu - alpha_t * self.offset)
+        return mean, (variance_s - share**2 * variance_t).item()
+
+
+def states_of(process, network, mu, **options):
+    """Times and states of every evaluation, and the result."""
+    seen = []
+    result = sample(process, network, mu, callback=lambda index, t, x, x0: seen.append((t, x)), **options)
+    return [*seen, (0.0, result)]
 
 
 @pytest.mark.parametrize('sampler', SAMPLERS)
 def test_an_exact_prediction_leads_to_x0(scene, sampler):
     x0, mu, network = scene
-    # Euler steps land beside x0 by their step size; the posterior lands on it
-    process = MeanRevertingSDE(timesteps=100 if sampler == 'posterior' else 2000, prediction='residual')
-    result = sample(process, network, mu, sampler=sampler)
-    torch.testing.assert_close(result, x0, rtol=0, atol=1e-12 if sampler == 'posterior' else 2e-2)
+    # Euler steps land beside x0 by their step size; the others land on it
+    euler = sampler in ('sde', 'ode')
+    result = sample(
+        MeanRevertingSDE(timesteps=2000 if euler else 100, prediction='residual'), network, mu, sampler=sampler
+    )
+    torch.testing.assert_close(result, x0, rtol=0, atol=2e-2 if euler else 1e-12)
 
 
-@pytest.mark.parametrize('steps', [1, 3, 100])
-def test_posterior_reaches_x0_in_any_number_of_steps(scene, steps):
+@pytest.mark.parametrize('spacing', SPACINGS)
+@pytest.mark.parametrize('options', [{'sampler': 'posterior'}, *ODE, *SDE], ids=named)
+def test_an_exact_prediction_leads_to_x0_in_any_number_of_steps(scene, options, spacing):
     x0, mu, network = scene
-    torch.testing.assert_close(sample(MeanRevertingSDE(prediction='residual'), network, mu, steps=steps), x0)
+    process = MeanRevertingSDE(prediction='residual')
+    for steps in (1, 2, 3, 8, 100):
+        result = sample(process, network, mu, steps=steps, spacing=spacing, **options)
+        torch.testing.assert_close(result, x0, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize('prediction', PREDICTIONS)
+@pytest.mark.parametrize('options', ODE, ids=named)
+def test_with_an_exact_prediction_the_ode_stays_on_its_path(scene, options, prediction):
+    """However long the steps, every state is mean + sigma z with the z of the first."""
+    x0, mu, _ = scene
+    process, z = MeanRevertingSDE(prediction=prediction), torch.randn_like(x0)
+    truth = {'noise': z, 'x0': x0, 'residual': x0 - mu}[prediction]
+    start = process.state(x0, mu, torch.tensor([100]), z)
+    for steps, spacing in product((2, 3, 7), SPACINGS):
+        for t, x in states_of(
+            process, lambda x_t, mu, t: truth, mu, steps=steps, spacing=spacing, x_T=start, **options
+        ):
+            torch.testing.assert_close(
+                x, process.state(x0, mu, torch.tensor([t], dtype=torch.float64), z), rtol=0, atol=1e-10
+            )
+
+
+def set_noise(monkeypatch, value):
+    monkeypatch.setattr(torch, 'randn', lambda shape, generator, **kind: torch.full(shape, value, **kind))
+
+
+@pytest.mark.parametrize('options', [*ODE, *SDE], ids=named)
+def test_error_falls_with_the_order_of_the_sampler(monkeypatch, options):
+    """Error of the mean and of the variance, exactly: with a linear network each draw adds its own share of noise.
+
+    Pixel k alone is given the k-th draw, as a one, and the last pixel none.
+    """
+    process, errors = MeanRevertingSDE(timesteps=200, prediction='residual'), []
+    for steps in (50, 100, 200):
+        draws = iter(torch.eye(steps + 1, dtype=torch.float64))
+        monkeypatch.setattr(torch, 'randn', lambda shape, draws=draws, **kind: next(draws).view(shape))
+        mu = torch.full((1, 1, 1, steps + 1), 0.1, dtype=torch.float64)
+        gaussian, start = Gaussian(process, mu), mu - 0.2
+        # the step from 1 to 0 has one length only
+        t, x = states_of(process, gaussian.network, mu, steps=steps, spacing='log_snr', x_T=start, **options)[-2]
+        solution = gaussian.ode_solution if options['sampler'] == 'mr_ode' else gaussian.sde_solution
+        mean, variance = solution(start, 200, t)
+        drawn = ((x - x[..., -1:]) ** 2).sum().item()
+        errors.append((x - mean)[..., -1].abs().item() + abs(drawn - variance))
+    slopes = [math.log2(a / b) for a, b in zip(errors, errors[1:])]
+    assert slopes == pytest.approx([options['order']] * 2, abs=0.25), (slopes, errors)
+
+
+def integrated(process, y, t, s, share_of_score, form, value):
+    """y at s of dy = -(y + 2 lambda^2 share score) d(decay), by Runge-Kutta; `value` is of log(alpha/sigma_bar)."""
+
+    def slope(decay, y):
+        alpha = math.exp(-decay)
+        sigma = process.max_sigma * math.sqrt(-math.expm1(-2 * decay))
+        known = value(math.log(alpha / sigma))
+        noise = known if form == 'noise' else (y - alpha * known) / sigma
+        return -(y - 2 * process.max_sigma**2 * share_of_score * noise / sigma)
+
+    decay, end = (process.decay_at(torch.tensor(time, dtype=torch.float64)).item() for time in (t, s))
+    step = (end - decay) / 1000
+    for _ in range(1000):
+        a = slope(decay, y)
+        b = slope(decay + step / 2, y + step / 2 * a)
+        c = slope(decay + step / 2, y + step / 2 * b)
+        d = slope(decay + step, y + step * c)
+        decay, y = decay + step, y + step / 6 * (a + 2 * b + 2 * c + d)
+    return y
+
+
+@pytest.mark.parametrize('spacing', ['trailing', 'karras'])
+@pytest.mark.parametrize('options', [*ODE, *SDE], ids=named)
+def test_solves_the_equation_exactly_where_the_prediction_is_as_it_is_taken_to_be(monkeypatch, options, spacing):
+    """Order 1 takes the prediction as constant over a step, order 2 as a line in log(alpha/sigma_bar)."""
+    set_noise(monkeypatch, 0.0)
+    order, form = options['order'], options['form']
+    process = MeanRevertingSDE(prediction='noise' if form == 'noise' else 'residual')
+
+    def value(ratio):
+        return 0.3 + (0.2 * ratio if order == 2 else 0)
+
+    def network(x_t, mu, t):
+        return torch.full_like(mu, value(process.log_ratio_at(t[0]).item()))
+
+    mu = torch.full((1, 1, 1, 1), 0.1, dtype=torch.float64)
+    states = states_of(process, network, mu, steps=8, spacing=spacing, x_T=mu + 0.5, **options)[:-1]
+    share = 0.5 if options['sampler'] == 'mr_ode' else 1
+    for (t, x_t), (s, x_s) in list(zip(states, states[1:]))[order - 1 :]:
+        expected = integrated(process, (x_t - mu).item(), t, s, share, form, value)
+        assert (x_s - mu).item() == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_noise_of_the_sde_is_what_the_equation_adds(monkeypatch, form):
+    """With the noise held, y only grows by e^decay; with x0 held, it is the posterior's."""
+    process = MeanRevertingSDE()
+    mu, known = torch.zeros(1, 1, 1, 1, dtype=torch.float64), torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    states = []
+    for noise in (0.0, 1.0):
+        set_noise(monkeypatch, noise)
+        run = states_of(process, lambda x_t, mu, t: known, mu, sampler='mr_sde', form=form, steps=4, x_T=mu + 0.2)
+        states.append(run[1][1].item())
+    t, s = torch.tensor([100.0]), torch.tensor([75.0])
+    growth = 2 * (process.decay_at(t) - process.decay_at(s))
+    expected = process.max_sigma * growth.expm1().sqrt() if form == 'noise' else process.posterior_std(t, mu, s)
+    assert states[1] - states[0] == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize('options', [*PUBLISHED, *ODE, *SDE], ids=named)
+def test_at_all_steps_every_sampler_arrives_at_the_clean_images(options):
+    process = MeanRevertingSDE(prediction='residual')
+    mu = torch.full((1, 1, 128, 128), 0.1, dtype=torch.float64)
+    gaussian = Gaussian(process, mu)
+    alpha, variance = gaussian.moments(100)
+    start = mu + alpha * gaussian.offset + variance.sqrt() * torch.randn_like(mu)
+    result = sample(process, gaussian.network, mu, x_T=start, **options)
+    euler = options['sampler'] in ('sde', 'ode')
+    if 'ode' in options['sampler']:
+        error = (result - gaussian.ode_solution(start, 100, 0)[0]).square().mean().sqrt()
+        assert error < (0.04 if euler else 0.01)
+    else:
+        assert (result - mu).mean().item() == pytest.approx(gaussian.offset, abs=0.01)
+        assert (result - mu).std().item() == pytest.approx(gaussian.deviation, abs=0.04 if euler else 0.02)
+
+
+@pytest.mark.parametrize('spacing', SPACINGS)
+def test_posterior_sampling_is_the_sde_of_first_order_in_data_form(scene, spacing):
+    _, mu, _ = scene
+    process = MeanRevertingSDE(prediction='noise')
+    first, second = (
+        sample(
+            process,
+            lambda x_t, mu, t: torch.sin(9 * x_t + mu),
+            mu,
+            steps=6,
+            spacing=spacing,
+            generator=torch.Generator().manual_seed(0),
+            **options,
+        )
+        for options in ({'sampler': 'posterior'}, {'sampler': 'mr_sde', 'order': 1, 'form': 'data'})
+    )
+    torch.testing.assert_close(first, second, rtol=1e-9, atol=1e-9)
+
+
+def test_second_order_differs_from_the_third_evaluation_on(scene):
+    """The first step has no estimate before it, and the last lands on x0."""
+    _, mu, _ = scene
+    process, generator = MeanRevertingSDE(prediction='x0'), torch.Generator()
+
+    def states(order, steps):
+        generator.manual_seed(0)
+        network = lambda x_t, mu, t: x_t.clamp(0, 1)  # noqa: E731
+        return states_of(process, network, mu, sampler='mr_ode', order=order, steps=steps, generator=generator)
+
+    same = [torch.equal(a[1], b[1]) for a, b in zip(states(1, 4), states(2, 4))]
+    assert same == [True, True, False, False, False]
+    assert torch.equal(states(1, 2)[-1][1], states(2, 2)[-1][1])
 
 
 @pytest.mark.parametrize('sampler', SAMPLERS)
-def test_spends_one_evaluation_a_step_and_shows_every_state(scene, sampler):
-    _, mu, network = scene
+def test_spends_one_evaluation_a_step_and_shows_each(scene, sampler):
+    x0, mu, network = scene
     times, shown = [], []
 
     def counting(x_t, mu, t):
@@ -46,12 +247,21 @@ def test_spends_one_evaluation_a_step_and_shows_every_state(scene, sampler):
         return network(x_t, mu, t)
 
     process = MeanRevertingSDE(prediction='residual')
-    result = sample(
-        process, counting, mu, sampler=sampler, steps=4, callback=lambda t, x: shown.append((t, x)), progress=True
+    start = torch.rand_like(mu)
+    sample(
+        process,
+        counting,
+        mu,
+        sampler=sampler,
+        steps=4,
+        x_T=start,
+        callback=lambda *step: shown.append(step),
+        progress=True,
     )
     assert times == [[100, 100], [75, 75], [50, 50], [25, 25]]
-    assert [t for t, _ in shown] == [100, 75, 50, 25, 0]
-    assert torch.equal(shown[-1][1], result)
+    assert [step[:2] for step in shown] == [(0, 100), (1, 75), (2, 50), (3, 25)]
+    assert torch.equal(shown[0][2], start)
+    assert all(torch.equal(step[3], mu + (x0 - mu)) for step in shown)
 
 
 @pytest.mark.parametrize('sampler', SAMPLERS)
@@ -71,12 +281,20 @@ def test_generator_is_the_only_source_of_chance(scene, sampler):
     assert not torch.equal(draw(1), draw(2))
 
 
-def test_starts_from_a_given_state(scene):
-    _, mu, network = scene
-    start = torch.rand_like(mu)
-    states = []
-    sample(MeanRevertingSDE(), network, mu, steps=2, x_T=start, callback=lambda t, x: states.append(x))
-    assert torch.equal(states[0], start)
+@pytest.mark.parametrize('options', [*PUBLISHED, *ODE, *SDE], ids=named)
+def test_keeps_the_type_of_the_image(scene, options):
+    _, mu, _ = scene
+    types = set()
+
+    def network(x_t, mu, t):
+        types.update((x_t.dtype, t.dtype))
+        return x_t - mu
+
+    process = MeanRevertingSDE(prediction='residual')
+    result = sample(process, network, mu.float(), steps=5, spacing='karras', **options)
+    assert types == {torch.float32}
+    assert result.dtype == torch.float32
+    assert result.isfinite().all()
 
 
 def test_keeps_no_graph(scene):
@@ -85,10 +303,22 @@ def test_keeps_no_graph(scene):
     assert not sample(MeanRevertingSDE(), lambda x_t, mu, t: scale * x_t, mu, steps=2).requires_grad
 
 
-def test_refuses_unknown_samplers_and_step_counts(scene):
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'sampler': 'ddim'}, 'sampler must be one of posterior, sde, ode, mr_ode, mr_sde'),
+        ({'steps': 101}, 'steps must be a whole number from 1 to 100'),
+        ({'spacing': 'linear'}, 'spacing must be one of trailing'),
+        ({'sampler': 'mr_ode', 'order': 3}, 'order must be one of 1, 2, got 3'),
+        ({'sampler': 'mr_ode', 'order': 0}, 'order must be one of 1, 2, got 0'),
+        ({'sampler': 'mr_ode', 'order': True}, 'order must be one of 1, 2, got True'),
+        ({'sampler': 'mr_sde', 'form': 'x0'}, "form must be one of data, noise, got 'x0'"),
+        ({'sampler': 'posterior', 'order': 2}, 'order is an option of mr_ode and mr_sde; posterior has none'),
+        ({'sampler': 'ode', 'form': 'data'}, 'form is an option of mr_ode and mr_sde; ode has none'),
+    ],
+    ids=str,
+)
+def test_refuses_options_out_of_range(scene, options, message):
     _, mu, network = scene
-    with pytest.raises(ValueError, match="sampler must be one of posterior, sde, ode, got 'ddim'"):
-        sample(MeanRevertingSDE(), network, mu, sampler='ddim')
-    for steps in (0, 101, 2.5, True):
-        with pytest.raises(ValueError, match='steps must be a whole number from 1 to 100'):
-            sample(MeanRevertingSDE(), network, mu, steps=steps)
+    with pytest.raises(ValueError, match=f'^{message}'):
+        sample(MeanRevertingSDE(), network, mu, **options)

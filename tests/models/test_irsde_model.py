@@ -175,6 +175,21 @@ def test_samples_depend_on_the_seed_alone(options, batch):
     assert not torch.equal(first, sampled(val__sampler={'steps': 3, 'seed': 1}))
 
 
+def test_samples_as_the_option_file_asks(options, batch):
+    def sampled(**sampler):
+        torch.manual_seed(5)
+        model = build_model(options(val__sampler=sampler))
+        model.feed_data(batch)
+        model.test()
+        return model.output
+
+    asked = {'type': 'mr_ode', 'steps': 4, 'order': 2, 'form': 'noise', 'spacing': 'karras'}
+    result = sampled(**asked)
+    assert torch.equal(result, sampled(**asked, seed=0, progress=True))
+    for change in ({'type': 'mr_sde'}, {'steps': 3}, {'order': 1}, {'form': 'data'}, {'spacing': 'log_snr'}):
+        assert not torch.equal(result, sampled(**{**asked, **change}))
+
+
 def validate(model, opt):
     dataset = build_dataset(opt['datasets']['val'])
     model.validation(build_dataloader(dataset, opt['datasets']['val']), 7, None, save_img=True)
@@ -266,7 +281,13 @@ def test_leaves_the_callers_options_as_they_are(options):
         ({'network_g__widht': 9}, KeyError, "network_g.widht: there is no such option; did you mean 'width'"),
         ({'network_g__type': 'ConditionalNAFNEt'}, KeyError, "network_g.type: no 'ConditionalNAFNEt'"),
         ({'val__sampler': {'type': 'ddim'}}, ValueError, "val.sampler.type: no sampler 'ddim'"),
-        ({'val__sampler': {'steps': 11}}, ValueError, 'val.sampler.steps: steps must be a whole number from 1 to 10'),
+        ({'val__sampler': {'steps': 11}}, ValueError, 'val.sampler.steps must be a whole number from 1 to 10'),
+        ({'val__sampler': {'steps': 0}}, ValueError, 'val.sampler.steps must be a whole number from 1 to 10'),
+        ({'val__sampler': {'order': 1}}, ValueError, 'val.sampler.order is an option of mr_ode and mr_sde'),
+        ({'val__sampler': {'type': 'mr_ode', 'form': 'x0'}}, ValueError, 'val.sampler.form must be one of data, noise'),
+        ({'val__sampler': {'spacing': 'linear'}}, ValueError, 'val.sampler.spacing must be one of trailing'),
+        ({'val__sampler': {'seed': -1}}, ValueError, 'val.sampler.seed must be a whole number from 0 up, got -1'),
+        ({'val__sampler': {'progress': 'yes'}}, ValueError, 'val.sampler.progress must be true or false'),
         ({'val__sampler': {'step': 1}}, KeyError, 'val.sampler.step: there is no such option'),
         ({'train__entropy_opt': None}, ValueError, 'train: no loss; add one as train.<name>_opt'),
         (
