@@ -102,10 +102,10 @@ class Enhancer:
         sampling.pop('type', None)
         if sampling['sampler'] not in SAMPLERS:
             raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got '{sampling['sampler']}'")
-        if steps is not None:
-            sampling['steps'] = steps
-        sampling['steps'] = sampling.get('steps') or self.process.timesteps
-        spaced_times(self.process.timesteps, sampling['steps'])
+        if steps is None:
+            steps = own.get('steps') or self.process.timesteps
+        sampling['steps'] = steps
+        spaced_times(self.process.timesteps, steps)
         return sampling
 
     def __call__(
