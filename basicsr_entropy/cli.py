@@ -16,7 +16,7 @@ commands:
   report -opt FILE   measure what `test` wrote, and show it as a table and a picture
   export -opt FILE --weights FILE -o FILE
                      write a trained network with its options to one file
-  enhance INPUT ... -o DIR --model FILE
+  enhance -o DIR --model FILE INPUT ...
                      enhance photographs: files, folders, patterns
 
 every command takes --help, and --traceback to show where an error came from

@@ -11,7 +11,9 @@ from basicsr_entropy import cli
 from basicsr_entropy.data import LowLightDegradation, LowLightPairedDataset
 from basicsr_entropy.data.options import IMAGE_KEYS
 from basicsr_entropy.diffusion import MeanRevertingSDE
+from basicsr_entropy.diffusion.tiles import MODES, Tiling
 from basicsr_entropy.losses import SpatialEntropyLoss
+from basicsr_entropy.models.speed import PRECISIONS, Speed
 
 ROOT = Path(basicsr_entropy.__file__).parents[1]
 OPTIONS = (ROOT / 'docs/options.md').read_text()
@@ -51,6 +53,20 @@ def test_options_of_the_process():
     actual = parameters(MeanRevertingSDE)
     assert documented.keys() == actual.keys()
     assert all(same(documented[name], default) for name, default in actual.items())
+
+
+def test_options_of_tiles():
+    documented, actual = table('Tiles'), parameters(Tiling)
+    assert documented.keys() == actual.keys()
+    assert all(same(documented[name], default) for name, default in actual.items())
+    assert all(f'`{mode}`' in OPTIONS for mode in MODES)
+
+
+def test_options_of_speed():
+    documented = table('IRSDEModel')
+    for name, default in parameters(Speed).items():
+        assert same(documented[name], 'none' if default is None else default)
+    assert all(f'`{name}`' in OPTIONS for name in PRECISIONS)
 
 
 def test_options_of_the_degradation():
