@@ -9,10 +9,10 @@ from basicsr.utils.registry import ARCH_REGISTRY
 
 from basicsr_entropy._registry import build, check_arguments
 from basicsr_entropy.diffusion import SAMPLERS, MeanRevertingSDE, spaced_times
-from basicsr_entropy.diffusion.ensemble import self_ensembled
-from basicsr_entropy.diffusion.tiles import Tiling, sample_tiled
+from basicsr_entropy.diffusion.tiles import Tiling
 from basicsr_entropy.models.checkpoint import load_weights
 from basicsr_entropy.models.pretrained import Pretrained, read_pretrained
+from basicsr_entropy.models.sampling import restore
 from basicsr_entropy.models.speed import Speed
 from basicsr_entropy.pipeline import read_option_file
 from basicsr_entropy.pixels import Picture, unpack
@@ -125,14 +125,14 @@ class Enhancer:
             TypeError, ValueError: If it is no image.
         """
         rgb, pack = unpack(image)
-        network = self.speed.wrap(self.net)
-        restored = sample_tiled(
+        restored = restore(
             self.process,
-            self_ensembled(network) if self.self_ensemble else network,
+            self.net,
             rgb.to(self.device),
-            self.tile,
-            multiple=getattr(self.net, 'size_multiple', 1),
-            generator=torch.Generator(self.device).manual_seed(self.seed),
+            seed=self.seed,
+            tile=self.tile,
+            speed=self.speed,
+            self_ensemble=self.self_ensemble,
             callback=callback,
             progress=progress,
             **self.sampling,

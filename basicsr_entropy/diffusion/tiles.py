@@ -6,12 +6,15 @@ one whole image, and only the network sees tiles; or a small copy is sampled, an
 
 import itertools
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
+from basicsr_entropy.diffusion.ensemble import self_ensembled
 from basicsr_entropy.diffusion.process import MeanRevertingSDE
 from basicsr_entropy.diffusion.samplers import Network, sample
 
@@ -22,6 +25,8 @@ GUIDE_EPS = 1e-2  # of the reduced image's variance, below which a window counts
 
 # what tiles an axis: where each lies, and its weight at each pixel, which sum to 1 over the tiles
 Axis = list[tuple[slice, torch.Tensor]]
+# within it, the network's first evaluation gives the whole-image statistics of all that follow, if it yields true
+Share = Callable[[], AbstractContextManager[bool]]
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,11 @@ class Tiling:
             raise ValueError(f"mode must be one of {', '.join(MODES)}, got '{self.mode}'")
 
 
+def no_statistics() -> AbstractContextManager[bool]:
+    """For networks that take no statistics of the whole image."""
+    return nullcontext(False)
+
+
 def sample_tiled(
     process: MeanRevertingSDE,
     network: Network,
@@ -61,6 +71,8 @@ def sample_tiled(
     *,
     steps: int | None = None,
     multiple: int = 1,
+    share: Share = no_statistics,
+    self_ensemble: bool = False,
     **options: Any,
 ) -> torch.Tensor:
     """`sample`, with the network's memory bounded by the size of a tile.
@@ -73,53 +85,72 @@ def sample_tiled(
         steps: Network evaluations; all T times by default.
         multiple: Tiles begin at multiples of this and have such sides, but for the last ones. With the multiple that a
             network pads to, its inner grid lies on a tile as on the whole image.
+        share: See `tiled_network`.
+        self_ensemble: Average predictions over eight views; see `self_ensembled`.
         **options: More of `sample`'s.
 
     Returns:
         Restored image, shape of mu, not clamped.
     """
-    if tiling is None or max(mu.shape[-2:]) <= tiling.size:
-        return sample(process, network, mu, steps=steps, **options)
-    if tiling.mode == 'downscale':
-        reduced = _reduce(mu, tiling.size)
-        return transfer(mu, reduced, sample(process, network, reduced, steps=steps, **options))
-    evaluations = process.timesteps if steps is None else steps
-    tiled = tiled_network(network, tiling, evaluations, multiple)
-    return sample(process, tiled, mu, steps=steps, **options)
+    large = tiling is not None and max(mu.shape[-2:]) > tiling.size
+    degraded = _reduce(mu, tiling.size) if large and tiling.mode == 'downscale' else mu
+    if large and degraded is mu:
+        evaluations = process.timesteps if steps is None else steps
+        network = tiled_network(network, tiling, evaluations, multiple, share)
+    if self_ensemble:
+        network = self_ensembled(network)
+    restored = sample(process, network, degraded, steps=steps, **options)
+    return restored if degraded is mu else transfer(mu, degraded, restored)
 
 
-def tiled_network(network: Network, tiling: Tiling, evaluations: int, multiple: int = 1) -> Network:
+def tiled_network(
+    network: Network, tiling: Tiling, evaluations: int, multiple: int = 1, share: Share = no_statistics
+) -> Network:
     """A network that hands the given one tiles, and joins what it predicts for them.
 
     Args:
         network: Sees (N, C, h, w) with h, w <= size.
         tiling: Mode 'per_step' or 'interlace'.
-        evaluations: Number of the last evaluation, which is blended in both modes: it makes the image.
+        evaluations: Number of times it is evaluated at. The last is blended in both modes: it makes the image.
         multiple: As in `sample_tiled`.
+        share: Opens a context for an evaluation. In it the network sees first an overview of the image, then tiles:
+            every so many pixels of the state and of mu, which has its noise and its distribution of values.
     """
     size = max(1, tiling.size // multiple)  # from here on in multiples
     overlap = min(math.ceil(tiling.overlap / multiple), size - 1)
-    counter = itertools.count(1)
+    seen: list[torch.Tensor] = []  # the times
 
-    def axis(length: int, count: int, like: torch.Tensor) -> Axis:
+    def axis(length: int, like: torch.Tensor) -> Axis:
         units = math.ceil(length / multiple)
-        if tiling.mode == 'per_step' or count >= evaluations:
+        if tiling.mode == 'per_step' or len(seen) >= evaluations:
             spans = _overlapping(units, size, overlap)
         else:
-            spans = _cells(units, size, SHIFTS[count % len(SHIFTS)])
+            spans = _cells(units, size, SHIFTS[len(seen) % len(SHIFTS)])
         slices = [slice(start * multiple, min(stop * multiple, length)) for start, stop in spans]
         return [(part, weight.to(like)) for part, weight in zip(slices, _weights(slices, length))]
 
     def tiled(x_t: torch.Tensor, mu: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        count = next(counter)
-        rows, columns = (axis(length, count, x_t) for length in x_t.shape[-2:])
+        if not seen or not torch.equal(seen[-1], t):
+            seen.append(t)
+        rows, columns = (axis(length, x_t) for length in x_t.shape[-2:])
         joined = torch.zeros_like(x_t)
-        for (row, row_weight), (column, column_weight) in itertools.product(rows, columns):
-            prediction = network(x_t[..., row, column], mu[..., row, column], t)
-            joined[..., row, column] += prediction * row_weight[:, None] * column_weight
+        with share() as shares:
+            if shares:
+                network(*(_overview(image, size * multiple, multiple) for image in (x_t, mu)), t)
+            for (row, row_weight), (column, column_weight) in itertools.product(rows, columns):
+                prediction = network(x_t[..., row, column], mu[..., row, column], t)
+                joined[..., row, column] += prediction * row_weight[:, None] * column_weight
         return joined
 
     return tiled
+
+
+def _overview(image: torch.Tensor, longest: int, multiple: int) -> torch.Tensor:
+    """Every so many pixels; cut to multiples, since what pads an image would count in its statistics."""
+    stride = math.ceil(max(image.shape[-2:]) / longest)
+    small = image[..., ::stride, ::stride]
+    height, width = (side // multiple * multiple or side for side in small.shape[-2:])
+    return small[..., :height, :width]
 
 
 def _overlapping(units: int, size: int, overlap: int) -> list[tuple[int, int]]:

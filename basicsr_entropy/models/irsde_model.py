@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 from basicsr_entropy._registry import build, check_arguments, check_keys, look_up_type, suggestion
 from basicsr_entropy.diffusion import SAMPLERS, MeanRevertingSDE, spaced_times
-from basicsr_entropy.diffusion.ensemble import self_ensembled
-from basicsr_entropy.diffusion.tiles import Tiling, sample_tiled
+from basicsr_entropy.diffusion.tiles import Tiling
 from basicsr_entropy.losses import check_comparing, compare
 from basicsr_entropy.models.checkpoint import load_weights, read_weights
+from basicsr_entropy.models.sampling import restore
 from basicsr_entropy.models.speed import Speed
 
 COMPARED = ('state', 'x0', 'noise')
@@ -222,17 +222,16 @@ class IRSDEModel(SRModel):
         net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
         training = net.training
         net.eval()
-        generator = torch.Generator(self.device).manual_seed(self.sampler['seed'])
-        network = self.speed.wrap(net)
-        self.output = sample_tiled(
+        self.output = restore(
             self.process,
-            self_ensembled(network) if self.self_ensemble else network,
+            net,
             self.lq,
-            self.tile,
-            multiple=getattr(net, 'size_multiple', 1),
+            seed=self.sampler['seed'],
+            tile=self.tile,
+            speed=self.speed,
+            self_ensemble=self.self_ensemble,
             sampler=self.sampler['type'],
             steps=self.sampler['steps'],
-            generator=generator,
             progress=self.sampler['progress'],
         )
         net.train(training)

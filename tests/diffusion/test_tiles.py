@@ -1,9 +1,12 @@
 import itertools
+from functools import partial
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
+from basicsr_entropy.archs.global_mean import GlobalMean, shared_means
 from basicsr_entropy.diffusion import MeanRevertingSDE, sample
 from basicsr_entropy.diffusion.ensemble import self_ensembled
 from basicsr_entropy.diffusion.tiles import (
@@ -11,6 +14,7 @@ from basicsr_entropy.diffusion.tiles import (
     Tiling,
     _cells,
     _overlapping,
+    no_statistics,
     sample_tiled,
     tiled_network,
     transfer,
@@ -69,8 +73,8 @@ def test_tiles_of_a_pointwise_network_are_the_whole_image(shape, multiple, mode)
 
     x_t, mu = torch.rand(2, 2, 3, *shape, dtype=torch.float64)
     tiled = tiled_network(pointwise, Tiling(32, 8, mode), evaluations=3, multiple=multiple)
-    for _ in range(3):
-        torch.testing.assert_close(tiled(x_t, mu, T), pointwise(x_t, mu, T))
+    for t in (T, T - 1, T - 2):
+        torch.testing.assert_close(tiled(x_t, mu, t), pointwise(x_t, mu, t))
     tiles = [shape for shape in seen if shape != x_t.shape[-2:]]
     assert max(max(shape) for shape in tiles) <= 32
 
@@ -93,8 +97,8 @@ def test_tiles_begin_at_multiples():
     mu = torch.stack(torch.meshgrid(torch.arange(99.0), torch.arange(75.0), indexing='ij'))[None]
     for mode in ('per_step', 'interlace'):
         tiled = tiled_network(network, Tiling(40, 8, mode), 5, multiple=16)
-        for _ in range(5):
-            tiled(mu, mu, T)
+        for step in range(5):
+            tiled(mu, mu, T - step)
     assert len(set(starts)) > 4
     assert all(start % 16 == 0 for pair in starts for start in pair)
 
@@ -107,6 +111,30 @@ def test_blended_tiles_leave_no_seams():
     assert seams(hard, [start for start, _ in _overlapping(192, 64, 0)[1:]]) > 10  # so that the measure sees them
 
 
+class Moody(nn.Module):
+    """`moody` as a network of this package would be."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean = GlobalMean()
+
+    def forward(self, x_t, mu, t):
+        return mu + self.mean(mu)
+
+
+@pytest.mark.parametrize('views', [lambda network: network, self_ensembled], ids=['one view', 'eight views'])
+def test_tiles_share_the_statistics_of_the_whole_image(views):
+    net, image = Moody(), ramp(96, 160)
+    whole = net(image, image, T)
+    error = {}
+    for name, share in (('apart', no_statistics), ('shared', partial(shared_means, net))):
+        tiled = views(tiled_network(net, Tiling(48, 16), 1, 2, share))
+        error[name] = (tiled(image, image, T) - whole).abs().max().item()
+    assert error['apart'] > 0.2
+    assert error['shared'] < 0.02  # an overview begins at a corner
+    assert torch.equal(net(image, image, T), whole)  # nothing is held afterwards
+
+
 def test_interlaced_tiles_move_and_are_blended_last():
     image, stops = ramp(64, 160), []
 
@@ -115,9 +143,9 @@ def test_interlaced_tiles_move_and_are_blended_last():
         return moody(x_t, mu, t)
 
     tiled, widths = tiled_network(network, Tiling(64, 32, 'interlace'), evaluations=5), []
-    for _ in range(5):
+    for step in range(5):
         stops.clear()
-        last = tiled(image, image, T)
+        last = tiled(image, image, T - step)
         widths.append(tuple(stops))
     assert len(set(widths[:4])) == 4
     assert all(sum(each) == 160 for each in widths[:4])
