@@ -17,6 +17,7 @@ from basicsr_entropy.data.images import decode_image
 
 KINDS = ('PNG', 'JPEG', 'TIFF', 'WEBP', 'BMP')  # PIL's names
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.tif', '.tiff', '.webp', '.bmp')
+PLAIN_MODES = ('L', 'LA', 'RGB', 'RGBA', 'I;16', 'I;16B')  # PIL's, which arrays hold as they are
 ORIENTATION = 0x0112  # EXIF's tag
 # of a TIFF file's tags, those that say something of the photograph and nothing of how its pixels lie in the file:
 # description, camera, resolution, software, date, artist, XMP, copyright, and the tables of EXIF and GPS
@@ -78,7 +79,8 @@ def read_photograph(path: str | Path) -> Photograph:
         raise ValueError(f'{path} cannot be read as an image; it is damaged or of an unknown kind') from error
     if kind not in KINDS:
         raise ValueError(f'{path} is a {kind} file; known are {", ".join(KINDS)}')
-    deep = _deep_pixels(content, str(path), mode) if kind in ('PNG', 'TIFF') else None
+    may_be_deep = kind in ('PNG', 'TIFF') and mode in PLAIN_MODES
+    deep = _deep_pixels(content, str(path), mode) if may_be_deep else None
     stored = pixels if deep is None else deep
     return Photograph(_UPRIGHT.get(orientation, lambda a: a)(stored), kind, orientation, exif, icc)
 
@@ -93,20 +95,20 @@ def _tiff_exif(image: Image.Image) -> Image.Exif:
 
 def _pixels(image: Image.Image) -> np.ndarray:
     """8-bit pixels, or 16-bit gray ones, which are all that PIL reads."""
-    if image.mode not in ('L', 'LA', 'RGB', 'RGBA', 'I;16'):
+    if image.mode not in PLAIN_MODES:
         clear = 'transparency' in image.info or image.mode in ('PA', 'La', 'RGBa')
         image = image.convert('L' if image.mode == '1' else 'RGBA' if clear else 'RGB')
     return np.asarray(image)
 
 
 def _deep_pixels(content: bytes, name: str, mode: str) -> np.ndarray | None:
-    """16-bit pixels, of which PIL keeps 8; None if there are no more than 8."""
+    """16-bit pixels, of which PIL keeps 8; None if there are no more than 8. Gray with alpha becomes RGBA."""
     pixels = decode_image(content, name)
     if pixels.dtype != np.uint16:
         return None
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
-    return pixels[..., 0] if mode in ('L', 'I;16') and pixels.ndim == 3 else pixels
+    return pixels[..., 0] if mode in ('L', 'I;16', 'I;16B') and pixels.ndim == 3 else pixels
 
 
 def write_photograph(path: str | Path, photograph: Photograph) -> None:

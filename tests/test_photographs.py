@@ -54,6 +54,20 @@ def test_pixels_and_profile_of_16_bits_are_kept(tmp_path, suffix, shape):
         assert np.array_equal(tifffile.imread(path), pixels)  # a second reader
 
 
+@pytest.mark.parametrize('mode', ['CMYK', 'P', '1'])
+def test_pixels_of_other_kinds_are_read(tmp_path, mode):
+    image = Image.fromarray(noise(4, 6, 3)).convert(mode)
+    image.save(tmp_path / 'in.tif')
+    expected = np.asarray(image.convert('L' if mode == '1' else 'RGB'))
+    assert np.array_equal(read_photograph(tmp_path / 'in.tif').pixels, expected)
+
+
+def test_reads_16_bits_of_either_byte_order(tmp_path):
+    pixels = noise(4, 6, dtype=np.uint16)
+    tifffile.imwrite(tmp_path / 'in.tif', pixels, byteorder='>', photometric='minisblack')
+    assert np.array_equal(read_photograph(tmp_path / 'in.tif').pixels, pixels)
+
+
 @pytest.mark.parametrize('orientation', range(1, 9))
 @pytest.mark.parametrize('suffix', ['.png', '.jpg', '.webp', '.tif', 'deep.png'])
 def test_orientation_is_handled_once(tmp_path, suffix, orientation):
