@@ -17,6 +17,10 @@ commands:
                      pack a published set into LMDB stores
   check --root DIR   look for what is wrong with a set: pairing, leaks, shifts, swapped sides
   report -opt FILE   measure what `test` wrote, and show it as a table and a picture
+  export -opt FILE --weights FILE -o FILE
+                     write a trained network with its options to one file
+  enhance -o DIR --model FILE INPUT ...
+                     enhance photographs: files, folders, patterns
 
 every command takes --help, and --traceback to show where an error came from
 """
@@ -62,6 +66,10 @@ def _dispatch(arguments: Sequence[str]) -> int:
         return _check(rest)
     if name == 'report':
         return _report(rest)
+    if name == 'export':
+        return _export(rest)
+    if name == 'enhance':
+        return _enhance(rest)
     print(f"basicsr-entropy: no command '{name}'\n\n{USAGE}", end='', file=sys.stderr)
     return 2
 
@@ -172,6 +180,64 @@ def _report(arguments: Sequence[str]) -> int:
     report.print_table(compared, test['name'])
     print(f'picture: {picture}')
     return 0
+
+
+def _export(arguments: Sequence[str]) -> int:
+    from basicsr_entropy.models.pretrained import write_pretrained
+    from basicsr_entropy.pipeline import read_option_file
+
+    parser = argparse.ArgumentParser(
+        prog='basicsr-entropy export', description='Writes weights with their options to one safetensors file.'
+    )
+    parser.add_argument('-opt', required=True, help='option file that the weights were trained or are tested with')
+    parser.add_argument('--weights', required=True, help='file of weights, such as net_g_latest.pth')
+    parser.add_argument('-o', '--out', required=True, help='file to write; ends in .safetensors')
+    options = parser.parse_args(arguments)
+    write_pretrained(read_option_file(options.opt), options.weights, options.out)
+    print(f'model: {options.out}')
+    return 0
+
+
+def _enhance(arguments: Sequence[str]) -> int:
+    from basicsr_entropy.diffusion import SAMPLERS
+    from basicsr_entropy.diffusion.tiles import MODES, Tiling
+
+    parser = argparse.ArgumentParser(
+        prog='basicsr-entropy enhance',
+        description='Enhances photographs, which keep their names, bit depth, EXIF and ICC profile.',
+    )
+    parser.add_argument('inputs', nargs='+', metavar='INPUT', help='files, folders or patterns')
+    parser.add_argument('-o', '--out', required=True, help='folder for the results')
+    parser.add_argument('--model', required=True, help='file that `basicsr-entropy export` wrote')
+    parser.add_argument('-opt', help='option file of weights without options')
+    parser.add_argument('--sampler', choices=sorted(SAMPLERS), help="the model's own by default")
+    parser.add_argument('--steps', type=int, help="network evaluations an image; the model's own by default")
+    parser.add_argument('--tile', type=int, default=Tiling.size, help='pixels to a side of a tile; 0 for none')
+    parser.add_argument('--tile-overlap', type=int, default=Tiling.overlap, help='pixels that tiles share')
+    parser.add_argument('--tile-mode', choices=MODES, default=Tiling.mode, help='how tiles are joined')
+    parser.add_argument('--seed', type=int, default=0, help='of the noise')
+    parser.add_argument('--device', help='cpu, cuda, cuda:1 ...; the GPU if there is one by default')
+    parser.add_argument('--self-ensemble', action='store_true', help='average eight views; eight times slower')
+    parser.add_argument('--compare', action='store_true', help='write also before and after, side by side')
+    parser.add_argument('--filmstrip', action='store_true', help='write also the states from noise to image')
+    parser.add_argument('--overwrite', action='store_true', help='replace results that are there')
+    options = parser.parse_args(arguments)
+
+    from basicsr_entropy.enhance import Enhancer
+    from basicsr_entropy.enhance_files import enhance_files
+
+    enhancer = Enhancer.from_pretrained(
+        options.model,
+        options=options.opt,
+        sampler=options.sampler,
+        steps=options.steps,
+        tile=Tiling(options.tile, options.tile_overlap, options.tile_mode) if options.tile else None,
+        seed=options.seed,
+        device=options.device,
+        self_ensemble=options.self_ensemble,
+    )
+    kinds = {'compare': options.compare, 'filmstrip': options.filmstrip, 'overwrite': options.overwrite}
+    return 1 if enhance_files(enhancer, options.inputs, options.out, **kinds) else 0
 
 
 def _print_error(error: Exception) -> None:

@@ -11,8 +11,10 @@ from basicsr_entropy import cli
 from basicsr_entropy.data import LowLightDegradation, LowLightPairedDataset
 from basicsr_entropy.data.options import IMAGE_KEYS
 from basicsr_entropy.diffusion import FORMS, ORDERS, SAMPLERS, SPACINGS, MeanRevertingSDE
+from basicsr_entropy.diffusion.tiles import MODES, Tiling
 from basicsr_entropy.losses import SpatialEntropyLoss
 from basicsr_entropy.models.irsde_model import SAMPLER_DEFAULTS
+from basicsr_entropy.models.speed import PRECISIONS, Speed
 
 ROOT = Path(basicsr_entropy.__file__).parents[1]
 OPTIONS = (ROOT / 'docs/options.md').read_text()
@@ -62,6 +64,20 @@ def test_options_of_the_sampler():
     assert all(same(defaults[key], default) for key, default in SAMPLER_DEFAULTS.items() if default is not None)
     for key, known in (('type', SAMPLERS), ('order', ORDERS), ('form', FORMS), ('spacing', SPACINGS)):
         assert {*map(str, known)} <= {*re.findall(r'`(\w+)`', meanings[key])}
+
+
+def test_options_of_tiles():
+    documented, actual = table('Tiles'), parameters(Tiling)
+    assert documented.keys() == actual.keys()
+    assert all(same(documented[name], default) for name, default in actual.items())
+    assert all(f'`{mode}`' in OPTIONS for mode in MODES)
+
+
+def test_options_of_speed():
+    documented = table('IRSDEModel')
+    for name, default in parameters(Speed).items():
+        assert same(documented[name], 'none' if default is None else default)
+    assert all(f'`{name}`' in OPTIONS for name in PRECISIONS)
 
 
 def test_options_of_the_degradation():

@@ -7,6 +7,7 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
 
+from basicsr_entropy.archs.global_mean import GlobalMean
 from basicsr_entropy.archs.layers import ChannelLayerNorm, SinusoidalTimeEmbedding, as_batch_of_times
 
 
@@ -33,7 +34,7 @@ class TimeNAFBlock(nn.Module):
         self.norm1 = ChannelLayerNorm(channels)
         self.conv1 = nn.Conv2d(channels, wide, 1)
         self.conv2 = nn.Conv2d(wide, wide, 3, padding=1, groups=wide)
-        self.sca = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, channels, 1))
+        self.sca = nn.Sequential(GlobalMean(), nn.Conv2d(channels, channels, 1))
         self.conv3 = nn.Conv2d(channels, channels, 1)
         self.norm2 = ChannelLayerNorm(channels)
         self.conv4 = nn.Conv2d(channels, wide, 1)

@@ -19,10 +19,13 @@ from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from basicsr_entropy._registry import build, check_arguments, check_keys, look_up_type, suggestion
-from basicsr_entropy.diffusion import SAMPLERS, MeanRevertingSDE, sample, spaced_times, step_of
+from basicsr_entropy.diffusion import SAMPLERS, MeanRevertingSDE, spaced_times, step_of
+from basicsr_entropy.diffusion.tiles import Tiling
 from basicsr_entropy.losses import check_comparing, compare
 from basicsr_entropy.models.checkpoint import load_weights, read_weights
 from basicsr_entropy.models.progressive_model import BatchSchedule
+from basicsr_entropy.models.sampling import restore
+from basicsr_entropy.models.speed import Speed
 
 COMPARED = ('state', 'x0', 'noise')
 OPTIMIZERS = ('Adam', 'AdamW', 'Adamax', 'NAdam', 'RAdam', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
@@ -52,6 +55,9 @@ class IRSDEModel(SRModel):
         datasets.train.gt_sizes: Sizes of crops over the iterations; see `BatchSchedule`.
         val.sampler: type, steps, order, form, spacing, seed and progress; see `sample`. The same seed serves each
             image, so that results do not depend on the order or the number of devices.
+        val.tile: size, overlap and mode; see `Tiling`. Images are sampled whole by default.
+        val.self_ensemble: Average predictions over eight views.
+        amp, channels_last, compile: see `Speed`; for training and sampling.
     """
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
@@ -61,11 +67,17 @@ class IRSDEModel(SRModel):
             self.process = MeanRevertingSDE(**sde)
         except ValueError as error:
             raise ValueError(f'sde: {error}') from error
-        self.sampler = self._sampler_options((opt.get('val') or {}).get('sampler') or {})
+        val_opt = opt.get('val') or {}
+        self.sampler = self._sampler_options(val_opt.get('sampler') or {})
+        self.tile = self._tile_options(val_opt.get('tile'))
+        self.self_ensemble = val_opt.get('self_ensemble', False)
+        self.speed = Speed.of(opt)
         check_arguments(look_up_type(ARCH_REGISTRY, opt['network_g'], 'network_g'), opt['network_g'], 'network_g')
         super().__init__(opt)
         self.process.to(self.device)
-        self._log_complexity()
+        self._log_complexity()  # before compilation, which it could not look into
+        for net in filter(None, (self.get_bare_model(self.net_g), getattr(self, 'net_g_ema', None))):
+            self.speed.prepare(net)
 
     def _sampler_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         check_keys(options, SAMPLER_DEFAULTS, 'val.sampler')
@@ -84,6 +96,16 @@ class IRSDEModel(SRModel):
         if not isinstance(sampler['progress'], bool):
             raise ValueError(f'val.sampler.progress must be true or false, got {sampler["progress"]!r}')
         return sampler
+
+    @staticmethod
+    def _tile_options(options: Mapping[str, Any] | None) -> Tiling | None:
+        if options is None:
+            return None
+        check_arguments(Tiling, options, 'val.tile')
+        try:
+            return Tiling(**options)
+        except ValueError as error:
+            raise ValueError(f'val.tile: {error}') from error
 
     def print_network(self, net: nn.Module) -> None:
         """Nothing: the layers of a network this deep fill pages, and `_log_complexity` counts its parameters."""
@@ -123,6 +145,8 @@ class IRSDEModel(SRModel):
         self._build_losses(train_opt)
         self.setup_optimizers()
         self.setup_schedulers()
+        # fp16 gradients would vanish; without fp16 this passes everything through
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.speed.amp == 'fp16')
 
     def _build_losses(self, train_opt: Mapping[str, Any]) -> None:
         """Every train.<name>_opt is a loss: its module by name, and what it compares."""
@@ -171,7 +195,7 @@ class IRSDEModel(SRModel):
         x_t = self.process.state(x0, mu, t, noise)
 
         self.optimizer_g.zero_grad()
-        prediction = self.net_g(x_t, mu, t)
+        prediction = self.speed.wrap(self.net_g)(x_t, mu, t)
         pairs = self._compared_pairs(x0, mu, t, noise, x_t, prediction)
         logged = OrderedDict()
         for name, loss in self.losses.items():
@@ -179,10 +203,12 @@ class IRSDEModel(SRModel):
             logged[f'l_{name}'] = terms[0]
             if len(terms) > 1:
                 logged[f'l_{name}_style'] = terms[1]
-        sum(logged.values()).backward()
+        self.scaler.scale(sum(logged.values())).backward()
+        self.scaler.unscale_(self.optimizer_g)
         if self.grad_clip_norm is not None:
             nn.utils.clip_grad_norm_(self.net_g.parameters(), self.grad_clip_norm)
-        self.optimizer_g.step()
+        self.scaler.step(self.optimizer_g)
+        self.scaler.update()
 
         self.log_dict = self.reduce_loss_dict(logged)
         if self.ema_decay > 0:
@@ -211,9 +237,16 @@ class IRSDEModel(SRModel):
         training = net.training
         net.eval()
         options = dict(self.sampler)
-        kind, seed = options.pop('type'), options.pop('seed')
-        generator = torch.Generator(self.device).manual_seed(seed)
-        self.output = sample(self.process, net, self.lq, sampler=kind, generator=generator, **options)
+        self.output = restore(
+            self.process,
+            net,
+            self.lq,
+            sampler=options.pop('type'),
+            tile=self.tile,
+            speed=self.speed,
+            self_ensemble=self.self_ensemble,
+            **options,
+        )
         net.train(training)
 
     def validation(self, dataloader, current_iter, tb_logger, save_img: bool = False) -> None:

@@ -190,6 +190,47 @@ def test_samples_as_the_option_file_asks(options, batch):
         assert not torch.equal(result, sampled(**{**asked, **change}))
 
 
+@pytest.mark.parametrize(
+    'speed', [{'amp': 'bf16'}, {'amp': 'fp16'}, {'channels_last': True}, {'compile': True}], ids=str
+)
+def test_speed_changes_neither_checkpoints_nor_resuming(options, batch, tmp_path, speed):
+    torch.manual_seed(0)
+    plain = build_model(options())
+    one_step(plain, batch)
+    with torch.compiler.set_stance('force_eager'):  # compilation takes a minute, and is torch's
+        torch.manual_seed(0)
+        model = build_model(options(**speed))
+        one_step(model, batch)
+        torch.testing.assert_close(weights(model), weights(plain), rtol=0, atol=2.1e-3)  # twice the step of Adam
+        model.save(0, 1)
+        saved = torch.load(tmp_path / 'models/net_g_1.pth')
+        for key, state in (('params', plain.net_g.state_dict()), ('params_ema', plain.net_g_ema.state_dict())):
+            assert saved[key].keys() == state.keys()
+            assert all(value.dtype == torch.float32 for value in saved[key].values())
+        resumed = build_model(options(path__pretrain_network_g=str(tmp_path / 'models/net_g_1.pth'), **speed))
+        resumed.resume_training(torch.load(tmp_path / 'training_states/1.state'))
+        assert torch.equal(weights(resumed), weights(model))
+        one_step(resumed, batch)
+        resumed.test()
+    assert torch.isfinite(resumed.output).all()
+    assert resumed.output.dtype == torch.float32
+
+
+@pytest.mark.parametrize('val', [{'tile': {'size': 8, 'overlap': 4}}, {'self_ensemble': True}], ids=str)
+def test_samples_in_tiles_and_over_views(options, batch, val):
+    outputs = []
+    for changes in ({}, {f'val__{key}': value for key, value in val.items()}):
+        torch.manual_seed(0)
+        model = build_model(options(**changes))
+        with torch.no_grad():
+            model.net_g_ema.intro.weight.mul_(3)
+        model.feed_data(batch)
+        model.test()
+        outputs.append(model.output)
+    assert outputs[0].shape == outputs[1].shape
+    assert not torch.equal(*outputs)
+
+
 def validate(model, opt):
     dataset = build_dataset(opt['datasets']['val'])
     model.validation(build_dataloader(dataset, opt['datasets']['val']), 7, None, save_img=True)
@@ -289,6 +330,9 @@ def test_leaves_the_callers_options_as_they_are(options):
         ({'val__sampler': {'seed': -1}}, ValueError, 'val.sampler.seed must be a whole number from 0 up, got -1'),
         ({'val__sampler': {'progress': 'yes'}}, ValueError, 'val.sampler.progress must be true or false'),
         ({'val__sampler': {'step': 1}}, KeyError, 'val.sampler.step: there is no such option'),
+        ({'val__tile': {'sise': 9}}, KeyError, "val.tile.sise: there is no such option; did you mean 'size'"),
+        ({'val__tile': {'mode': 'grid'}}, ValueError, 'val.tile: mode must be one of per_step'),
+        ({'amp': 'half'}, ValueError, "amp: must be one of bf16, fp16, got 'half'"),
         ({'train__entropy_opt': None}, ValueError, 'train: no loss; add one as train.<name>_opt'),
         (
             {'train__entropy_opt': {'type': 'SpatialEntropyLoss', 'level': 4}},

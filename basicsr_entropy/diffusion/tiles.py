@@ -1,0 +1,221 @@
+"""Images too large for one network evaluation: tiles inside every sampling step, or sampling at a reduced size.
+
+Enhancing tiles apart and joining them harms low light: each tile would choose its own brightness. Here the state stays
+one whole image, and only the network sees tiles; or a small copy is sampled, and its change brought to the image.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from basicsr_entropy.diffusion.ensemble import self_ensembled
+from basicsr_entropy.diffusion.process import MeanRevertingSDE
+from basicsr_entropy.diffusion.samplers import Network, sample
+
+MODES = ('per_step', 'interlace', 'downscale')
+SHIFTS = (0.0, 0.5, 0.25, 0.75)  # of a cell, from one interlaced evaluation to the next
+GUIDE_RADIUS = 4  # pixels of the reduced image
+GUIDE_EPS = 1e-2  # of the reduced image's variance, below which a window counts as flat
+
+# what tiles an axis: where each lies, and its weight at each pixel, which sum to 1 over the tiles
+Axis = list[tuple[slice, torch.Tensor]]
+# within it, the network's first evaluation gives the whole-image statistics of all that follow, if it yields true
+Share = Callable[[], AbstractContextManager[bool]]
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How an image larger than a tile is sampled.
+
+    Attributes:
+        size: Pixels to a side of a tile; for 'downscale', of the longer side of the image that is sampled.
+        overlap: Pixels that neighbouring tiles share at least; for 'per_step', and the last step of 'interlace'.
+        mode: 'per_step' blends predictions of overlapping tiles in every step; 'interlace' moves tiles without overlap
+            from step to step and blends in the last one; 'downscale' samples a reduced image.
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+
+    size: int = 512
+    overlap: int = 64
+    mode: str = 'per_step'
+
+    def __post_init__(self) -> None:
+        for name, least in (('size', 1), ('overlap', 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f'{name} must be a whole number of at least {least}, got {value!r}')
+        if self.overlap >= self.size:
+            raise ValueError(f'overlap must be smaller than size, got {self.overlap} and {self.size}')
+        if self.mode not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(MODES)}, got '{self.mode}'")
+
+
+def no_statistics() -> AbstractContextManager[bool]:
+    """For networks that take no statistics of the whole image."""
+    return nullcontext(False)
+
+
+def sample_tiled(
+    process: MeanRevertingSDE,
+    network: Network,
+    mu: torch.Tensor,
+    tiling: Tiling | None,
+    *,
+    steps: int | None = None,
+    multiple: int = 1,
+    share: Share = no_statistics,
+    self_ensemble: bool = False,
+    **options: Any,
+) -> torch.Tensor:
+    """`sample`, with the network's memory bounded by the size of a tile.
+
+    Args:
+        process: The SDE.
+        network: As in `sample`.
+        mu: Degraded image, shape (N, C, H, W), range [0, 1].
+        tiling: None samples the image whole, as do tiles that it fits into.
+        steps: Network evaluations; all T times by default.
+        multiple: Tiles begin at multiples of this and have such sides, but for the last ones. With the multiple that a
+            network pads to, its inner grid lies on a tile as on the whole image.
+        share: See `tiled_network`.
+        self_ensemble: Average predictions over eight views; see `self_ensembled`.
+        **options: More of `sample`'s.
+
+    Returns:
+        Restored image, shape of mu, not clamped.
+    """
+    large = tiling is not None and max(mu.shape[-2:]) > tiling.size
+    degraded = _reduce(mu, tiling.size) if large and tiling.mode == 'downscale' else mu
+    if large and degraded is mu:
+        evaluations = process.timesteps if steps is None else steps
+        network = tiled_network(network, tiling, evaluations, multiple, share)
+    if self_ensemble:
+        network = self_ensembled(network)
+    restored = sample(process, network, degraded, steps=steps, **options)
+    return restored if degraded is mu else transfer(mu, degraded, restored)
+
+
+def tiled_network(
+    network: Network, tiling: Tiling, evaluations: int, multiple: int = 1, share: Share = no_statistics
+) -> Network:
+    """A network that hands the given one tiles, and joins what it predicts for them.
+
+    Args:
+        network: Sees (N, C, h, w) with h, w <= size.
+        tiling: Mode 'per_step' or 'interlace'.
+        evaluations: Number of times it is evaluated at. The last is blended in both modes: it makes the image.
+        multiple: As in `sample_tiled`.
+        share: Opens a context for an evaluation. In it the network sees first an overview of the image, then tiles:
+            every so many pixels of the state and of mu, which has its noise and its distribution of values.
+    """
+    size = max(1, tiling.size // multiple)  # from here on in multiples
+    overlap = min(math.ceil(tiling.overlap / multiple), size - 1)
+    seen: list[torch.Tensor] = []  # the times
+
+    def axis(length: int, like: torch.Tensor) -> Axis:
+        units = math.ceil(length / multiple)
+        if tiling.mode == 'per_step' or len(seen) >= evaluations:
+            spans = _overlapping(units, size, overlap)
+        else:
+            spans = _cells(units, size, SHIFTS[len(seen) % len(SHIFTS)])
+        slices = [slice(start * multiple, min(stop * multiple, length)) for start, stop in spans]
+        return [(part, weight.to(like)) for part, weight in zip(slices, _weights(slices, length))]
+
+    def tiled(x_t: torch.Tensor, mu: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        if not seen or not torch.equal(seen[-1], t):
+            seen.append(t)
+        rows, columns = (axis(length, x_t) for length in x_t.shape[-2:])
+        joined = torch.zeros_like(x_t)
+        with share() as shares:
+            if shares:
+                network(*(_overview(image, size * multiple, multiple) for image in (x_t, mu)), t)
+            for (row, row_weight), (column, column_weight) in itertools.product(rows, columns):
+                prediction = network(x_t[..., row, column], mu[..., row, column], t)
+                joined[..., row, column] += prediction * row_weight[:, None] * column_weight
+        return joined
+
+    return tiled
+
+
+def _overview(image: torch.Tensor, longest: int, multiple: int) -> torch.Tensor:
+    """Every so many pixels; cut to multiples, since what pads an image would count in its statistics."""
+    stride = math.ceil(max(image.shape[-2:]) / longest)
+    small = image[..., ::stride, ::stride]
+    height, width = (side // multiple * multiple or side for side in small.shape[-2:])
+    return small[..., :height, :width]
+
+
+def _overlapping(units: int, size: int, overlap: int) -> list[tuple[int, int]]:
+    """Spans of one size that cover 0..units evenly, sharing `overlap` at least."""
+    if units <= size:
+        return [(0, units)]
+    count = math.ceil((units - overlap) / (size - overlap))
+    starts = [round(index * (units - size) / (count - 1)) for index in range(count)]
+    return [(start, start + size) for start in starts]
+
+
+def _cells(units: int, size: int, shift: float) -> list[tuple[int, int]]:
+    """Spans of at most `size` side by side, cut `shift` of a span further on."""
+    count = math.ceil(units / size)
+    if count == 1:
+        return [(0, units)]
+    cuts = {round((index + shift) * units / count) for index in range(count)} - {0, units}
+    return list(itertools.pairwise([0, *sorted(cuts), units]))
+
+
+def _weights(slices: list[slice], length: int) -> list[torch.Tensor]:
+    """Raised cosines divided by their sum over the spans: smooth where spans overlap, 1 where one is alone."""
+    raised = []
+    for part in slices:
+        size = part.stop - part.start
+        raised.append(torch.sin((torch.arange(size, dtype=torch.float64) + 0.5) * (math.pi / size)) ** 2)
+    total = torch.zeros(length, dtype=torch.float64)
+    for part, weight in zip(slices, raised):
+        total[part] += weight
+    return [weight / total[part] for part, weight in zip(slices, raised)]
+
+
+def _reduce(image: torch.Tensor, longest: int) -> torch.Tensor:
+    height, width = image.shape[-2:]
+    scale = longest / max(height, width)
+    return F.interpolate(image, size=(max(1, round(height * scale)), max(1, round(width * scale))), mode='area')
+
+
+def transfer(image: torch.Tensor, reduced: torch.Tensor, enhanced: torch.Tensor) -> torch.Tensor:
+    """Brings what happened to a reduced image to the whole one: a local gain and offset, by a fast guided filter.
+
+    In each window of the reduced image, enhanced = a reduced + b by least squares (He and Sun, *Fast Guided Filter*,
+    2015); a and b vary smoothly, and are enlarged instead of the pixels, so that the image keeps its own detail. Where
+    a window is flat, a tends to the ratio of the means instead of zero, which keeps fine texture.
+
+    Args:
+        image: Shape (N, C, H, W).
+        reduced: The image at a reduced size, shape (N, C, h, w).
+        enhanced: What became of it, same shape.
+
+    Returns:
+        Shape of image.
+    """
+
+    def smooth(values: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool2d(values, 2 * GUIDE_RADIUS + 1, 1, GUIDE_RADIUS, count_include_pad=False)
+
+    mean, mean_enhanced = smooth(reduced), smooth(enhanced)
+    variance = (smooth(reduced * reduced) - mean * mean).clamp_min(0)
+    covariance = smooth(reduced * enhanced) - mean * mean_enhanced
+    eps = GUIDE_EPS * reduced.var(dim=(-2, -1), keepdim=True) + 1e-8
+    ratio = mean_enhanced.clamp_min(0) / (mean + 1 / 255)
+    gain = (covariance + eps * ratio) / (variance + eps)
+    offset = smooth(mean_enhanced - gain * mean)
+    gain = smooth(gain)
+    # one full-size map at a time
+    result = F.interpolate(gain, size=image.shape[-2:], mode='bilinear', align_corners=False).mul_(image)
+    return result.add_(F.interpolate(offset, size=image.shape[-2:], mode='bilinear', align_corners=False))

@@ -1,0 +1,48 @@
+"""A network, however it is evaluated, from degraded images to restored ones."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from basicsr_entropy.archs.global_mean import shared_means
+from basicsr_entropy.diffusion import MeanRevertingSDE
+from basicsr_entropy.diffusion.tiles import Tiling, sample_tiled
+from basicsr_entropy.models.speed import Speed
+
+
+def restore(
+    process: MeanRevertingSDE,
+    net: nn.Module,
+    mu: torch.Tensor,
+    *,
+    seed: int,
+    tile: Tiling | None = None,
+    speed: Speed = Speed(),  # noqa: B008  (it is frozen)
+    **options: Any,
+) -> torch.Tensor:
+    """Samples with a network of this package or another; see `sample_tiled`.
+
+    Args:
+        process: The SDE.
+        net: In evaluation mode, on mu's device.
+        mu: Degraded images, shape (N, C, H, W), range [0, 1].
+        seed: Of every random number.
+        tile: None samples images whole.
+        speed: How the network is evaluated.
+        **options: More of `sample_tiled`'s and `sample`'s.
+
+    Returns:
+        Restored images, shape of mu, not clamped.
+    """
+    return sample_tiled(
+        process,
+        speed.wrap(net),
+        mu,
+        tile,
+        multiple=getattr(net, 'size_multiple', 1),
+        share=partial(shared_means, net),
+        generator=torch.Generator(mu.device).manual_seed(seed),
+        **options,
+    )

@@ -1,0 +1,196 @@
+"""Photographs as files: their pixels at their own bit depth, with EXIF and ICC profile."""
+
+import glob
+import io
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import tifffile
+from PIL import Image
+
+from basicsr_entropy.data.images import decode_image
+
+KINDS = ('PNG', 'JPEG', 'TIFF', 'WEBP', 'BMP')  # PIL's names
+SUFFIXES = ('.png', '.jpg', '.jpeg', '.tif', '.tiff', '.webp', '.bmp')
+PLAIN_MODES = ('L', 'LA', 'RGB', 'RGBA', 'I;16', 'I;16B')  # PIL's, which arrays hold as they are
+ORIENTATION = 0x0112  # EXIF's tag
+# of a TIFF file's tags, those that say something of the photograph and nothing of how its pixels lie in the file:
+# description, camera, resolution, software, date, artist, XMP, copyright, and the tables of EXIF and GPS
+TIFF_TAGS = (270, 271, 272, 282, 283, 296, 305, 306, 315, 700, 33432, 0x8769, 0x8825)
+SAVING = {'JPEG': {'quality': 95, 'subsampling': 0}, 'WEBP': {'quality': 95}, 'TIFF': {'compression': 'tiff_deflate'}}
+
+# from pixels as stored to upright ones, by EXIF's orientation, and back
+_UPRIGHT = {
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+_STORED = {**_UPRIGHT, 6: _UPRIGHT[8], 8: _UPRIGHT[6]}
+
+
+class Photograph(NamedTuple):
+    """A photograph, upright.
+
+    Attributes:
+        pixels: uint8 or uint16, shape (H, W) for gray, else (H, W, C): gray and alpha, RGB or RGBA.
+        kind: PIL's name of its file format.
+        orientation: EXIF's, which the file's pixels had and will have again, so that its EXIF stays true as it is.
+        exif: EXIF, in the form PIL saves it.
+        icc: ICC profile.
+    """
+
+    pixels: np.ndarray
+    kind: str
+    orientation: int = 1
+    exif: Any = None
+    icc: bytes | None = None
+
+
+def read_photograph(path: str | Path) -> Photograph:
+    """Reads a photograph.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read as an image.
+    """
+    content = Path(path).read_bytes()
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            kind, mode = image.format, image.mode
+            if kind == 'MPO':  # a JPEG with further pictures behind it, as telephones write
+                kind = 'JPEG'
+            image.load()  # turns TIFF upright, and takes its orientation away
+            tiff = kind == 'TIFF'
+            exif = _tiff_exif(image) if tiff else image.info.get('exif')
+            orientation = 1 if tiff else image.getexif().get(ORIENTATION, 1)
+            # a profile of inks says nothing of the RGB they become
+            icc = image.info.get('icc_profile') if mode != 'CMYK' else None
+            pixels = _pixels(image)
+    except Exception as error:  # PIL raises many kinds for files that are damaged
+        raise ValueError(f'{path} cannot be read as an image; it is damaged or of an unknown kind') from error
+    if kind not in KINDS:
+        raise ValueError(f'{path} is a {kind} file; known are {", ".join(KINDS)}')
+    may_be_deep = kind in ('PNG', 'TIFF') and mode in PLAIN_MODES
+    deep = _deep_pixels(content, str(path), mode) if may_be_deep else None
+    stored = pixels if deep is None else deep
+    return Photograph(_UPRIGHT.get(orientation, lambda a: a)(stored), kind, orientation, exif, icc)
+
+
+def _tiff_exif(image: Image.Image) -> Image.Exif:
+    tags, kept = image.getexif(), Image.Exif()
+    for tag in TIFF_TAGS:
+        if tag in tags:
+            kept[tag] = tags.get_ifd(tag) if tag in (0x8769, 0x8825) else tags[tag]
+    return kept
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """8-bit pixels, or 16-bit gray ones, which are all that PIL reads."""
+    if image.mode not in PLAIN_MODES:
+        clear = 'transparency' in image.info or image.mode in ('PA', 'La', 'RGBa')
+        image = image.convert('L' if image.mode == '1' else 'RGBA' if clear else 'RGB')
+    return np.asarray(image)
+
+
+def _deep_pixels(content: bytes, name: str, mode: str) -> np.ndarray | None:
+    """16-bit pixels, of which PIL keeps 8; None if there are no more than 8. Gray with alpha becomes RGBA."""
+    pixels = decode_image(content, name)
+    if pixels.dtype != np.uint16:
+        return None
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    return pixels[..., 0] if mode in ('L', 'I;16', 'I;16B') and pixels.ndim == 3 else pixels
+
+
+def write_photograph(path: str | Path, photograph: Photograph) -> None:
+    """Writes a photograph in its own format, whole or not at all; replaces a file that is there.
+
+    JPEG and WebP are written at quality 95. EXIF of 16-bit TIFF is left out.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    path = Path(path)
+    pixels = np.ascontiguousarray(_STORED.get(photograph.orientation, lambda a: a)(photograph.pixels))
+    if pixels.dtype == np.uint16:
+        content = _encode_deep(pixels, photograph)
+    else:
+        buffer = io.BytesIO()
+        known = {'exif': photograph.exif, 'icc_profile': photograph.icc}
+        given = {key: value for key, value in known.items() if value}
+        Image.fromarray(pixels).save(buffer, photograph.kind, **given, **SAVING.get(photograph.kind, {}))
+        content = buffer.getvalue()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix='.writing-')
+    try:
+        with os.fdopen(handle, 'wb') as file:
+            file.write(content)
+        os.chmod(beside, 0o666 & ~_umask())  # mkstemp's are for the owner alone
+        os.replace(beside, path)
+    except BaseException:
+        os.unlink(beside)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _encode_deep(pixels: np.ndarray, photograph: Photograph) -> bytes:
+    if photograph.kind == 'TIFF':
+        buffer = io.BytesIO()
+        photometric = 'rgb' if pixels.ndim == 3 else 'minisblack'
+        tifffile.imwrite(buffer, pixels, photometric=photometric, compression='zlib', iccprofile=photograph.icc)
+        return buffer.getvalue()
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
+    metadata = {cv2.IMAGE_METADATA_ICCP: photograph.icc}
+    if photograph.exif:
+        metadata[cv2.IMAGE_METADATA_EXIF] = photograph.exif.removeprefix(b'Exif\0\0')
+    metadata = {key: np.frombuffer(value, np.uint8) for key, value in metadata.items() if value}
+    written, content = cv2.imencodeWithMetadata('.png', pixels, list(metadata), list(metadata.values()))
+    if not written:
+        raise OSError('OpenCV could not encode a 16-bit PNG')
+    return content.tobytes()
+
+
+def find_photographs(inputs: Sequence[str]) -> list[tuple[Path, Path]]:
+    """Files that the words of a command line stand for.
+
+    Args:
+        inputs: Files, folders (searched whole) or patterns such as 'night/*.jpg' or 'night/**/*.png'.
+
+    Returns:
+        Each file, and its path below its folder, or its bare name.
+
+    Raises:
+        FileNotFoundError: If a word stands for nothing.
+    """
+    found: dict[Path, Path] = {}
+    for word in inputs:
+        path = Path(word).expanduser()
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob('*') if p.suffix.lower() in SUFFIXES and p.is_file())
+            matches = [(file, file.relative_to(path)) for file in inside]
+        elif path.is_file():
+            matches = [(path, Path(path.name))]
+        else:
+            names = sorted(glob.glob(str(path), recursive=True))
+            matches = [(Path(name), Path(Path(name).name)) for name in names if Path(name).is_file()]
+        if not matches:
+            what = 'holds no photograph' if path.is_dir() else 'no such file or folder, and nothing matches it'
+            raise FileNotFoundError(f'{word}: {what}')
+        for file, name in matches:
+            found.setdefault(file, name)
+    return list(found.items())

@@ -1,0 +1,146 @@
+import os
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms, ImageOps
+
+from basicsr_entropy.photographs import Photograph, find_photographs, read_photograph, write_photograph
+
+ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+
+
+def exif(orientation=1):
+    tags = Image.Exif()
+    tags[0x0112], tags[0x010F] = orientation, 'Maker'
+    return tags.tobytes()
+
+
+def noise(*shape, dtype=np.uint8):
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype)
+
+
+def rewrite(path, change=lambda pixels: pixels):
+    photograph = read_photograph(path)
+    out = path.with_name(f'out{path.suffix}')
+    write_photograph(out, photograph._replace(pixels=change(photograph.pixels)))
+    return out
+
+
+@pytest.mark.parametrize('shape', [(4, 6), (4, 6, 2), (4, 6, 3), (4, 6, 4)])
+@pytest.mark.parametrize('suffix', ['.png', '.tif'])
+def test_pixels_and_profile_of_8_bits_are_kept(tmp_path, suffix, shape):
+    pixels, path = noise(*shape), tmp_path / f'in{suffix}'
+    Image.fromarray(pixels).save(path, exif=exif(), icc_profile=ICC)
+    with Image.open(rewrite(path)) as out:
+        assert np.array_equal(np.asarray(out), pixels)
+        assert out.info['icc_profile'] == ICC
+        assert out.getexif()[0x010F] == 'Maker'
+
+
+@pytest.mark.parametrize('shape', [(4, 6), (4, 6, 3), (4, 6, 4)])
+@pytest.mark.parametrize('suffix', ['.png', '.tif'])
+def test_pixels_and_profile_of_16_bits_are_kept(tmp_path, suffix, shape):
+    pixels, path = noise(*shape, dtype=np.uint16), tmp_path / f'in{suffix}'
+    write_photograph(path, Photograph(pixels, {'.png': 'PNG', '.tif': 'TIFF'}[suffix], 1, exif(), ICC))
+    out = read_photograph(rewrite(path))
+    assert out.pixels.dtype == np.uint16
+    assert np.array_equal(out.pixels, pixels)
+    assert out.icc == ICC
+    if suffix == '.png':
+        with Image.open(path) as file:
+            assert file.getexif()[0x010F] == 'Maker'
+    else:
+        assert np.array_equal(tifffile.imread(path), pixels)  # a second reader
+
+
+@pytest.mark.parametrize('mode', ['CMYK', 'P', '1'])
+def test_pixels_of_other_kinds_are_read(tmp_path, mode):
+    image = Image.fromarray(noise(4, 6, 3)).convert(mode)
+    image.save(tmp_path / 'in.tif')
+    expected = np.asarray(image.convert('L' if mode == '1' else 'RGB'))
+    assert np.array_equal(read_photograph(tmp_path / 'in.tif').pixels, expected)
+
+
+def test_reads_16_bits_of_either_byte_order(tmp_path):
+    pixels = noise(4, 6, dtype=np.uint16)
+    tifffile.imwrite(tmp_path / 'in.tif', pixels, byteorder='>', photometric='minisblack')
+    assert np.array_equal(read_photograph(tmp_path / 'in.tif').pixels, pixels)
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.webp', '.tif', 'deep.png'])
+def test_orientation_is_handled_once(tmp_path, suffix, orientation):
+    stored = np.zeros((16, 32, 3), np.uint8)
+    stored[:8, :8] = 255  # a mark in one corner
+    path = tmp_path / f'in{suffix}'
+    if suffix == 'deep.png':
+        # its pixels are given upright, as a photograph's are
+        upright = np.asarray(ImageOps.exif_transpose(_tagged(stored, orientation)))
+        deep = upright.astype(np.uint16) * 257
+        write_photograph(path, Photograph(deep, 'PNG', orientation, exif(orientation), None))
+    else:
+        Image.fromarray(stored).save(path, exif=exif(orientation))
+
+    def shown(file):
+        with Image.open(file) as image:
+            return np.asarray(ImageOps.exif_transpose(image)) > 127
+
+    # what a viewer shows is what the network sees, and is the same before and after
+    seen = []
+    out = rewrite(path, lambda pixels: seen.append(pixels) or pixels)
+    assert np.array_equal(seen[0] > seen[0].max() // 2, shown(path))
+    assert np.array_equal(shown(out), shown(path))
+
+
+def _tagged(pixels, orientation):
+    image = Image.fromarray(pixels)
+    image.getexif()[0x0112] = orientation
+    return image
+
+
+def test_damaged_and_unknown_files_are_named(tmp_path):
+    good = tmp_path / 'good.jpg'
+    Image.fromarray(noise(64, 64, 3)).save(good)
+    (tmp_path / 'torn.jpg').write_bytes(good.read_bytes()[:900])
+    (tmp_path / 'text.png').write_text('no image')
+    (tmp_path / 'empty.png').write_bytes(b'')
+    for name in ('torn.jpg', 'text.png', 'empty.png'):
+        with pytest.raises(ValueError, match=f'{name} cannot be read as an image'):
+            read_photograph(tmp_path / name)
+    Image.fromarray(noise(4, 6, 3)).save(tmp_path / 'moving.gif')
+    with pytest.raises(ValueError, match='moving.gif is a GIF file; known are PNG, JPEG'):
+        read_photograph(tmp_path / 'moving.gif')
+
+
+def test_writes_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / 'out.png'
+    path.write_text('before')
+
+    def full(*_):
+        raise OSError('disk full')
+
+    monkeypatch.setattr(os, 'replace', full)
+    with pytest.raises(OSError, match='disk full'):
+        write_photograph(path, Photograph(noise(4, 6, 3), 'PNG'))
+    assert [p.name for p in tmp_path.iterdir()] == ['out.png']
+    assert path.read_text() == 'before'
+
+
+def test_finds_files_folders_and_patterns(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ('a.png', 'night/b.JPG', 'night/deep/c.tif', 'night/notes.txt'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+
+    def found(*words):
+        return {str(source): str(name) for source, name in find_photographs(words)}
+
+    assert found('a.png') == {'a.png': 'a.png'}
+    assert found('night') == {'night/b.JPG': 'b.JPG', 'night/deep/c.tif': 'deep/c.tif'}
+    assert found('night/*.JPG', 'a.png') == {'night/b.JPG': 'b.JPG', 'a.png': 'a.png'}
+    assert found('night/**/*.tif') == {'night/deep/c.tif': 'c.tif'}
+    (tmp_path / 'empty').mkdir()
+    for word, message in (('absent.png', 'absent.png: no such file'), ('empty', 'empty: holds no photograph')):
+        with pytest.raises(FileNotFoundError, match=message):
+            find_photographs(['a.png', word])
