@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 from torch.utils.data import Subset
@@ -109,13 +110,9 @@ class Results:
 
 def show(results: Results, arguments, images: list[str]) -> None:
     """Prints a table a metric, and writes the picture of all."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
-
     shown = [metric for metric in METRICS if metric != 'LPIPS' or arguments.lpips_trunk]
-    figure, panels = pyplot.subplots(1, len(shown) - 1, figsize=(5 * (len(shown) - 1), 4), layout='constrained')
+    figure = Figure(figsize=(5 * (len(shown) - 1), 4), layout='constrained')
+    panels = figure.subplots(1, len(shown) - 1)
     for index, metric in enumerate(shown):
         spread = ' ± deviation over seeds' if len(arguments.seeds) > 1 else ''
         table = Table(title=f'{metric}{spread}, {len(images)} images')

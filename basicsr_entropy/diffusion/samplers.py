@@ -42,14 +42,14 @@ def step_of(sampler: str, order: int | None = None, form: str | None = None) -> 
     """
     if sampler not in tuple(SAMPLERS):
         raise ValueError(f'sampler must be one of {", ".join(SAMPLERS)}, got {sampler!r}')
-    for name, value, known in (('order', order, ORDERS), ('form', form, FORMS)):
-        if value is not None and sampler not in EXPONENTIAL:
+    given = {name: value for name, value in (('order', order), ('form', form)) if value is not None}
+    for name, value in given.items():
+        known = ORDERS if name == 'order' else FORMS
+        if sampler not in EXPONENTIAL:
             raise ValueError(f'{name} is an option of {" and ".join(EXPONENTIAL)}; {sampler} has none')
-        if value is not None and (value not in known or isinstance(value, bool)):
+        if value not in known or isinstance(value, bool):
             raise ValueError(f'{name} must be one of {", ".join(map(str, known))}, got {value!r}')
-    if sampler not in EXPONENTIAL:
-        return SAMPLERS[sampler]
-    return partial(SAMPLERS[sampler], order=order or 2, form=form or 'data')
+    return partial(SAMPLERS[sampler], **given)
 
 
 @torch.no_grad()

@@ -38,7 +38,9 @@ def posterior_step(process, mu, now, before, s, draw) -> torch.Tensor:
     return process.posterior_mean(now.x_t, now.x0, mu, now.t, s) + process.posterior_std(now.t, mu, s) * draw()
 
 
-def exponential_step(process, mu, now, before, s, draw, *, stochastic: bool, order: int, form: str) -> torch.Tensor:
+def exponential_step(
+    process, mu, now, before, s, draw, *, stochastic: bool, order: int = 2, form: str = 'data'
+) -> torch.Tensor:
     """Mean-reverting exponential integrator (Li et al., *MRS*, ICLR 2025).
 
     x - mu is solved exactly but for the network, as a function of l = log(alpha/sigma_bar): DPM-Solver++ (Lu et al.,
