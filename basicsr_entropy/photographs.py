@@ -103,7 +103,7 @@ def _pixels(image: Image.Image) -> np.ndarray:
 
 def _deep_pixels(content: bytes, name: str, mode: str) -> np.ndarray | None:
     """16-bit pixels, of which PIL keeps 8; None if there are no more than 8. Gray with alpha becomes RGBA."""
-    pixels = decode_image(content, name)
+    pixels = decode_image(content, name, cv2.IMREAD_UNCHANGED)
     if pixels.dtype != np.uint16:
         return None
     if pixels.ndim == 3:

@@ -7,24 +7,25 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-_AS_IT_IS = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # upright as EXIF says, unlike IMREAD_UNCHANGED
+_UPRIGHT = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # as EXIF says, unlike IMREAD_UNCHANGED
 
 
-def decode_image(content: bytes, name: str) -> np.ndarray:
-    """Decodes an image file: upright, of its own depth, gray repeated to three channels, alpha dropped.
+def decode_image(content: bytes, name: str, flags: int = _UPRIGHT) -> np.ndarray:
+    """Decodes an image file: by default upright, of its own depth, gray repeated to three channels, alpha dropped.
 
     Args:
         content: The file's bytes.
         name: Its name, for the error.
+        flags: OpenCV's.
 
     Returns:
-        BGR array (H, W, 3), uint8 or uint16.
+        BGR array (H, W, 3), uint8 or uint16; what other flags ask for.
 
     Raises:
         ValueError: If the bytes are no image, or one of another depth.
     """
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), _AS_IT_IS) if content else None
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     except cv2.error as error:  # larger than OpenCV allows, for one
         raise ValueError(f'{name} cannot be read as an image: {error.err}') from error
     if image is None:
