@@ -27,7 +27,11 @@ enum { WINDOWS = sizeof(radii) / sizeof(radii[0]) };
 #define EPS 1e-10f      /* added to densities inside logarithms, as published */
 #define SMALLEST 2e-38f /* a normal number, but hardly */
 #define INLINE static inline __attribute__((always_inline))
+#if RADIUS <= 3
 #define UNROLL _Pragma("GCC unroll 64")
+#else
+#define UNROLL /* large windows would compile for minutes */
+#endif
 /* Densities are cheaper to load again than to keep: the compiler would spill them all. */
 #define RELOAD __asm__ volatile("" ::: "memory")
 

@@ -94,7 +94,7 @@ def test_agrees_with_the_exact_values_and_gradients(backend, pair, levels, diver
     'options',
     [
         {'levels': 13},
-        {'windows': (7, 1)},
+        {'windows': (9, 1)},
         {'kernel': 'sech'},
         {'kernel': 'gaussian', 'bandwidth': 0.8},
         {'unit_mass': True},
