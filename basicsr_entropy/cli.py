@@ -74,6 +74,12 @@ def _dispatch(arguments: Sequence[str]) -> int:
     return 2
 
 
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--workers', type=_count, default=len(os.sched_getaffinity(0)), help='processes; one for each core by default'
+    )
+
+
 def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f'must be a whole number of at least 0, got {text!r}')
@@ -106,9 +112,7 @@ def _prepare(arguments: Sequence[str]) -> int:
         type=int,
         help='drop a rest strip of up to so many pixels, else a last sub-image covers it (0)',
     )
-    parser.add_argument(
-        '--workers', type=_count, default=len(os.sched_getaffinity(0)), help='processes; one for each core by default'
-    )
+    _add_workers(parser)
     parser.add_argument('--resume', action='store_true', help='go on with what a killed run left')
     parser.add_argument('--skip-bad', action='store_true', help='leave out pairs that cannot be read or do not fit')
     parser.add_argument('--dry-run', action='store_true', help='tell what would be written, and write nothing')
@@ -143,9 +147,7 @@ def _check(arguments: Sequence[str]) -> int:
     parser.add_argument('--picture', help='file of the contact sheet; check_NAME.jpg by default')
     parser.add_argument('--fix-list', help='file to write names to leave out to, for `exclude` of the dataset')
     parser.add_argument('--exclude', help='list of pairs to pass over, as --fix-list writes it')
-    parser.add_argument(
-        '--workers', type=_count, default=len(os.sched_getaffinity(0)), help='processes; one for each core by default'
-    )
+    _add_workers(parser)
     options = parser.parse_args(arguments)
     roots = [Path(root).expanduser().resolve() for root in options.root]
     picture = options.picture or f'check_{"_".join(root.name for root in roots)}.jpg'

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 
+from basicsr_entropy._checks import check_choice
 from basicsr_entropy._registry import build, check_arguments
 from basicsr_entropy.diffusion import MeanRevertingSDE, spaced_times, step_of
 from basicsr_entropy.diffusion.tiles import Tiling
@@ -59,8 +60,7 @@ class Enhancer:
         compile: bool = False,
     ) -> None:
         check_arguments(MeanRevertingSDE, pretrained.sde, 'sde')
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got '{dtype}'")
+        check_choice('dtype', dtype, DTYPES)
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         self.process = MeanRevertingSDE(**pretrained.sde).to(self.device)
         self.sampling = self._sampling(pretrained.sampler, sampler, steps)

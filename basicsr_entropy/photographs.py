@@ -2,8 +2,6 @@
 
 import glob
 import io
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +11,11 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from basicsr_entropy._files import written_beside
 from basicsr_entropy.data.images import decode_image
+from basicsr_entropy.data.pairing import IMAGE_SUFFIXES
 
 KINDS = ('PNG', 'JPEG', 'TIFF', 'WEBP', 'BMP')  # PIL's names
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.tif', '.tiff', '.webp', '.bmp')
 PLAIN_MODES = ('L', 'LA', 'RGB', 'RGBA', 'I;16', 'I;16B')  # PIL's, which arrays hold as they are
 ORIENTATION = 0x0112  # EXIF's tag
 # of a TIFF file's tags, those that say something of the photograph and nothing of how its pixels lie in the file:
@@ -129,22 +128,8 @@ def write_photograph(path: str | Path, photograph: Photograph) -> None:
         given = {key: value for key, value in known.items() if value}
         Image.fromarray(pixels).save(buffer, photograph.kind, **given, **SAVING.get(photograph.kind, {}))
         content = buffer.getvalue()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix='.writing-')
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            file.write(content)
-        os.chmod(beside, 0o666 & ~_umask())  # mkstemp's are for the owner alone
-        os.replace(beside, path)
-    except BaseException:
-        os.unlink(beside)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with written_beside(path) as beside:
+        beside.write_bytes(content)
 
 
 def _encode_deep(pixels: np.ndarray, photograph: Photograph) -> bytes:
@@ -181,7 +166,7 @@ def find_photographs(inputs: Sequence[str]) -> list[tuple[Path, Path]]:
     for word in inputs:
         path = Path(word).expanduser()
         if path.is_dir():
-            inside = sorted(p for p in path.rglob('*') if p.suffix.lower() in SUFFIXES and p.is_file())
+            inside = sorted(p for p in path.rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
             matches = [(file, file.relative_to(path)) for file in inside]
         elif path.is_file():
             matches = [(path, Path(path.name))]

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from basicsr_entropy.entropy.functional import LUMA
+
 Picture = Image.Image | np.ndarray | torch.Tensor
 
 PLAIN_MODES = ('L', 'LA', 'RGB', 'RGBA', 'I;16')  # of PIL, which arrays hold as they are
-LUMA = (0.299, 0.587, 0.114)  # BT.601
 SLACK = 1e-3  # by which resampled floats may leave 0..1
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from basicsr_entropy._checks import is_whole
+
 Range = Sequence[float]  # (lowest, highest), drawn from uniformly
 
 
@@ -43,7 +45,7 @@ class LowLightDegradation:
                 raise ValueError(f'{name} must be two numbers of at least {lowest}, the lower first, got {value!r}')
         if not self.gamma > 0:
             raise ValueError(f'gamma must be positive, got {self.gamma!r}')
-        if isinstance(self.bits, bool) or not isinstance(self.bits, int) or not 1 <= self.bits <= 16:
+        if not is_whole(self.bits, 1) or self.bits > 16:
             raise ValueError(f'bits must be a whole number from 1 to 16, got {self.bits!r}')
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
+from basicsr_entropy._checks import check_choice
 from basicsr_entropy.data.images import decode_image, read_file, size_of
 from basicsr_entropy.data.lmdb_store import RAW_DTYPES, store_key
 from basicsr_entropy.data.pairing import Pair
@@ -37,8 +38,7 @@ class Recipe:
     thresh: int | None = None
 
     def __post_init__(self) -> None:
-        if self.encoding not in ENCODINGS:
-            raise ValueError(f"--encoding: must be one of {', '.join(ENCODINGS)}, got '{self.encoding}'")
+        check_choice('--encoding:', self.encoding, ENCODINGS)
         for name, lowest in (('crop_size', 1), ('step', 1), ('thresh', 0)):
             value, option = getattr(self, name), f'--{name.replace("_", "-")}'
             if value is not None and self.crop_size is None:

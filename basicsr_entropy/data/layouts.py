@@ -1,5 +1,6 @@
 """Where published low-light sets keep their images; folder names are matched without regard to case."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +66,14 @@ class FoundSplit:
     split: str
     lq_folder: Path
     gt_folder: Path
+
+
+def check_splits(asked: Iterable[str] | None, there: Iterable[str], root: str | Path) -> None:
+    """Raises a FileNotFoundError that names the first asked split that is not there."""
+    there = tuple(there)
+    missing = [split for split in asked or () if split not in there]
+    if missing:
+        raise FileNotFoundError(f'--split {missing[0]}: not under {root}; there are {", ".join(there)}')
 
 
 def find_splits(root: str | Path, layout: str = 'auto') -> list[FoundSplit]:

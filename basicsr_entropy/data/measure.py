@@ -18,7 +18,7 @@ from tqdm import tqdm
 from basicsr_entropy.data import scenes
 from basicsr_entropy.data.exclusion import is_excluded
 from basicsr_entropy.data.images import image_of_file, to_float
-from basicsr_entropy.data.layouts import SPLITS, find_splits
+from basicsr_entropy.data.layouts import SPLITS, check_splits, find_splits
 from basicsr_entropy.data.lmdb_store import StoreReader, store_path
 from basicsr_entropy.data.pairing import ROLES, Matched, Pair, match_folders, match_keys
 from basicsr_entropy.data.sources import splits_of_stores
@@ -128,10 +128,7 @@ def split_sources(
             SplitSource(root, each.split, match_folders(each.lq_folder, each.gt_folder, f"split '{each.split}'"))
             for each in find_splits(root, layout)
         ]
-    there = [source.split for source in sources]
-    missing = [split for split in splits or () if split not in there]
-    if missing:
-        raise FileNotFoundError(f'--split {missing[0]}: not under {root}; there are {", ".join(there)}')
+    check_splits(splits, [source.split for source in sources], root)
     return [_without(source, names) for source in sources if not splits or source.split in splits]
 
 

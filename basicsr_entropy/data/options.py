@@ -1,7 +1,9 @@
 """What the datasets share in reading their options."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from basicsr_entropy._checks import are_whole, is_whole
 
 # read by BasicSR's pipelines and data loader
 LOADER_KEYS = (
@@ -40,15 +42,11 @@ def crop_size(opt: Mapping[str, Any]) -> int | None:
     if sizes is None and 'gt_size' not in opt:
         raise KeyError(f'{where}.gt_size: missing; it is the side of a training crop in pixels')
     if sizes is not None:
-        if isinstance(sizes, str) or not isinstance(sizes, Sequence) or not sizes or not all(map(_is_size, sizes)):
+        if not are_whole(sizes, 1):
             raise ValueError(f'{where}.gt_sizes: must be a list of positive whole numbers, got {sizes!r}')
         if opt.get('gt_size') not in (None, max(sizes)):
             raise ValueError(f'{where}.gt_size: must be the largest of gt_sizes, {max(sizes)}, got {opt["gt_size"]!r}')
         return max(sizes)
-    if not _is_size(opt['gt_size']):
+    if not is_whole(opt['gt_size'], 1):
         raise ValueError(f'{where}.gt_size: must be a positive whole number, got {opt["gt_size"]!r}')
     return opt['gt_size']
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from basicsr_entropy.data.encoding import PairEncoder, Recipe, stamps_of
-from basicsr_entropy.data.layouts import FoundSplit, find_splits
+from basicsr_entropy.data.layouts import FoundSplit, check_splits, find_splits
 from basicsr_entropy.data.lmdb_store import read_manifest, store_key
 from basicsr_entropy.data.pairing import Pair, pair_folders
 from basicsr_entropy.data.store_writer import SplitWriter
@@ -97,9 +97,7 @@ def estimate(
 
 def _plan(root: str | Path, layout: str, splits: Sequence[str] | None) -> list[tuple[FoundSplit, list[Pair]]]:
     found = {split.split: split for split in find_splits(root, layout)}
-    missing = [split for split in splits or () if split not in found]
-    if missing:
-        raise FileNotFoundError(f'--split {missing[0]}: not under {root}; there are {", ".join(found)}')
+    check_splits(splits, found, root)
     chosen = []
     for split in (found[name] for name in splits or found):
         pairs, keys = pair_folders(split.lq_folder, split.gt_folder, f"split '{split.split}'"), {}

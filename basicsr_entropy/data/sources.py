@@ -13,6 +13,7 @@ import numpy as np
 from basicsr.data.data_util import paired_paths_from_folder
 from mmengine import fileio
 
+from basicsr_entropy._checks import check_choice
 from basicsr_entropy.data.exclusion import is_excluded, read_exclusion
 from basicsr_entropy.data.images import image_of_file
 from basicsr_entropy.data.layouts import SPLITS, find_splits
@@ -100,8 +101,8 @@ def chosen_split(opt: Mapping[str, Any], there: set[str], root: Path) -> str:
         ValueError: If there is no such split.
     """
     asked = opt.get('split')
-    if asked is not None and asked not in SPLITS:
-        raise ValueError(f"split: must be one of {', '.join(SPLITS)}, got '{asked}'")
+    if asked is not None:
+        check_choice('split:', asked, SPLITS)
     wanted = [asked] if asked else ['train'] if opt.get('phase') == 'train' else ['test', 'val']
     for split in wanted:
         if split in there:

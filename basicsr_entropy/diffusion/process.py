@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from basicsr_entropy._checks import check_choice
 from basicsr_entropy.diffusion.schedule import theta_schedule
 
 PREDICTIONS = ('noise', 'x0', 'residual')
@@ -50,8 +51,7 @@ class MeanRevertingSDE(nn.Module):
         prediction: str = 'noise',
     ) -> None:
         super().__init__()
-        if prediction not in PREDICTIONS:
-            raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got '{prediction}'")
+        check_choice('prediction', prediction, PREDICTIONS)
         if not max_sigma > 0:
             raise ValueError(f'max_sigma must be positive, got {max_sigma}')
         if not 0 < eps < 1:

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
+from basicsr_entropy._checks import check_choice
 from basicsr_entropy.diffusion.process import MeanRevertingSDE
 from basicsr_entropy.diffusion.spacing import spaced_times
 from basicsr_entropy.diffusion.steps import Estimate, Step, exponential_step, ode_step, posterior_step, sde_step
@@ -40,15 +41,12 @@ def step_of(sampler: str, order: int | None = None, form: str | None = None) -> 
     Raises:
         ValueError: If one is unknown or not of this sampler; the message begins with its name.
     """
-    if sampler not in tuple(SAMPLERS):
-        raise ValueError(f'sampler must be one of {", ".join(SAMPLERS)}, got {sampler!r}')
+    check_choice('sampler', sampler, SAMPLERS)
     given = {name: value for name, value in (('order', order), ('form', form)) if value is not None}
     for name, value in given.items():
-        known = ORDERS if name == 'order' else FORMS
         if sampler not in EXPONENTIAL:
             raise ValueError(f'{name} is an option of {" and ".join(EXPONENTIAL)}; {sampler} has none')
-        if value not in known or isinstance(value, bool):
-            raise ValueError(f'{name} must be one of {", ".join(map(str, known))}, got {value!r}')
+        check_choice(name, value, ORDERS if name == 'order' else FORMS)
     return partial(SAMPLERS[sampler], **given)
 
 

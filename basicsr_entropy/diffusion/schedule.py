@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import torch
 
+from basicsr_entropy._checks import check_choice, is_whole
+
 
 def cosine_theta(timesteps: int) -> torch.Tensor:
     """1 - f(s)/f(0) with f(s) = cos^2((s/S + 0.008)/1.008 * pi/2), s = 1..S-1, S = timesteps + 2."""
@@ -47,8 +49,7 @@ def theta_schedule(name: str, timesteps: int) -> torch.Tensor:
     Raises:
         ValueError: If the name is unknown or T is below 1.
     """
-    if name not in THETA_SCHEDULES:
-        raise ValueError(f"schedule must be one of {', '.join(THETA_SCHEDULES)}, got '{name}'")
-    if isinstance(timesteps, bool) or not isinstance(timesteps, int) or timesteps < 1:
+    check_choice('schedule', name, THETA_SCHEDULES)
+    if not is_whole(timesteps, 1):
         raise ValueError(f'timesteps must be a whole number of at least 1, got {timesteps!r}')
     return THETA_SCHEDULES[name](timesteps)

@@ -2,6 +2,7 @@
 
 import torch
 
+from basicsr_entropy._checks import check_choice, is_whole
 from basicsr_entropy.diffusion.process import MeanRevertingSDE
 
 KARRAS_EXPONENT = 7
@@ -55,10 +56,9 @@ def spaced_times(process: MeanRevertingSDE, steps: int | None = None, spacing: s
         ValueError: If steps is not in 1..T or the spacing is unknown; the message begins with the name.
     """
     steps = process.timesteps if steps is None else steps
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= process.timesteps:
+    if not is_whole(steps, 1) or steps > process.timesteps:
         raise ValueError(
             f'steps must be a whole number from 1 to {process.timesteps} (the timesteps of the sde), got {steps!r}'
         )
-    if spacing not in tuple(SPACINGS):
-        raise ValueError(f'spacing must be one of {", ".join(SPACINGS)}, got {spacing!r}')
+    check_choice('spacing', spacing, SPACINGS)
     return [*SPACINGS[spacing](process, steps), 0.0]

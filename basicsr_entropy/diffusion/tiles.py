@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from basicsr_entropy._checks import check_choice, is_whole
 from basicsr_entropy.diffusion.ensemble import self_ensembled
 from basicsr_entropy.diffusion.process import MeanRevertingSDE
 from basicsr_entropy.diffusion.samplers import Network, sample
@@ -50,12 +51,11 @@ class Tiling:
     def __post_init__(self) -> None:
         for name, least in (('size', 1), ('overlap', 0)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            if not is_whole(value, least):
                 raise ValueError(f'{name} must be a whole number of at least {least}, got {value!r}')
         if self.overlap >= self.size:
             raise ValueError(f'overlap must be smaller than size, got {self.overlap} and {self.size}')
-        if self.mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(MODES)}, got '{self.mode}'")
+        check_choice('mode', self.mode, MODES)
 
 
 def no_statistics() -> AbstractContextManager[bool]:

@@ -5,7 +5,7 @@ from basicsr_entropy.entropy.divergences import DIVERGENCES
 from basicsr_entropy.entropy.functional import check_images, spatial_divergence, spatial_entropy
 from basicsr_entropy.entropy.kernels import KERNELS
 from basicsr_entropy.entropy.neighbors import NEIGHBORS, RANDOM_NEIGHBORS, neighbor_weights
-from basicsr_entropy.entropy.options import DensityOptions, check_choice
+from basicsr_entropy.entropy.options import DensityOptions
 
 __all__ = [
     'BACKENDS',
@@ -14,7 +14,6 @@ __all__ = [
     'NEIGHBORS',
     'RANDOM_NEIGHBORS',
     'DensityOptions',
-    'check_choice',
     'check_images',
     'neighbor_weights',
     'spatial_divergence',

@@ -33,7 +33,6 @@ import platform
 import shlex
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,6 +40,7 @@ from threading import Lock
 
 import torch
 
+from basicsr_entropy._files import written_beside
 from basicsr_entropy.entropy.fused import Launch, Result
 from basicsr_entropy.entropy.kernels import KERNELS, reach_for
 from basicsr_entropy.entropy.options import DensityOptions
@@ -153,12 +153,9 @@ def _compile(divergence: str, levels: int, radii: tuple[int, ...]) -> Path:
     name = hashlib.sha256(repr((SOURCE.read_bytes(), command, machine)).encode()).hexdigest()[:20]
     library = _cache_folder() / f'local_divergence-{name}.so'
     if not library.is_file():
-        library.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(dir=library.parent, suffix='.so')
-        os.close(handle)
-        try:
+        with written_beside(library) as beside:  # another process may be as quick: its library is the same
             run = subprocess.run(
-                [*command, str(SOURCE), '-o', beside, '-lm'],
+                [*command, str(SOURCE), '-o', str(beside), '-lm'],
                 capture_output=True,
                 text=True,
                 timeout=LONGEST_COMPILATION,
@@ -166,9 +163,6 @@ def _compile(divergence: str, levels: int, radii: tuple[int, ...]) -> Path:
             if run.returncode:
                 first_line = (run.stderr.strip() or f'it exits with {run.returncode}').splitlines()[0]
                 raise OSError(f"'{command[0]}' cannot compile {SOURCE.name}: {first_line}")
-            os.replace(beside, library)  # another process may have been as quick: its library is the same
-        finally:
-            Path(beside).unlink(missing_ok=True)
     return library
 
 

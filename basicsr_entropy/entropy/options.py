@@ -1,10 +1,12 @@
 """How joint densities are made of an image: the options that every function and backend shares."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 
+from basicsr_entropy._checks import check_choice, is_whole
 from basicsr_entropy.entropy.kernels import KERNELS
 
 Windows = Sequence[int] | str  # side lengths, or 'global'
@@ -51,7 +53,7 @@ class DensityOptions:
         if several and not self.levels:
             raise ValueError('levels must not be an empty list')
         for levels in self.levels if several else (self.levels,):
-            if not _is_whole(levels) or levels < 2:
+            if not is_whole(levels, 2):
                 raise ValueError(f'levels must be a whole number of at least 2, or a list of such, got {self.levels!r}')
         if self.bandwidth != 'silverman' and (isinstance(self.bandwidth, (str, bool)) or not self.bandwidth > 0):
             raise ValueError(f"bandwidth must be a positive number of levels or 'silverman', got {self.bandwidth!r}")
@@ -59,7 +61,7 @@ class DensityOptions:
             isinstance(self.windows, str)
             or not isinstance(self.windows, Sequence)
             or not self.windows
-            or not all(_is_whole(side) and side > 0 and side % 2 for side in self.windows)
+            or not all(is_whole(side, 1) and side % 2 for side in self.windows)
             or len(set(self.windows)) != len(self.windows)
         ):
             raise ValueError(
@@ -68,7 +70,7 @@ class DensityOptions:
         if len(self.value_range) != 2 or not self.value_range[0] < self.value_range[1]:
             raise ValueError(f'value_range must be two numbers, the lower first, got {self.value_range!r}')
 
-    @property
+    @cached_property
     def resolutions(self) -> tuple['DensityOptions', ...]:
         """These options with one number of levels each."""
         return (self,) if isinstance(self.levels, int) else tuple(replace(self, levels=one) for one in self.levels)
@@ -98,16 +100,6 @@ class DensityOptions:
         if self.unit_mass:
             return torch.ones_like(bandwidth)
         return 1 / (0.5 * bandwidth) if self.published else 1 / bandwidth**2
-
-
-def check_choice(name: str, value: object, known: Iterable[str]) -> None:
-    """Raises a ValueError that begins with the option's name unless its value is known."""
-    if value not in (known := tuple(known)):
-        raise ValueError(f'{name} must be one of {", ".join(known)}, got {value!r}')
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 DEFAULT_OPTIONS = DensityOptions()

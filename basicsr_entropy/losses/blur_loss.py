@@ -7,6 +7,7 @@ from basicsr.losses.loss_util import weight_reduce_loss
 from torch import nn
 from torch.nn import functional as F
 
+from basicsr_entropy._checks import is_whole
 from basicsr_entropy.losses.reduction import check_reduction
 
 
@@ -32,7 +33,7 @@ class GaussianBlurL1Loss(nn.Module):
             raise ValueError(f'sigma must be positive, got {sigma}')
         if kernel_size is None:
             kernel_size = 2 * math.ceil(3 * sigma) + 1
-        if isinstance(kernel_size, bool) or not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
+        if not is_whole(kernel_size, 1) or kernel_size % 2 == 0:
             raise ValueError(f'kernel_size must be an odd whole number, got {kernel_size!r}')
         self.loss_weight, self.reduction = loss_weight, reduction
         distance = torch.arange(kernel_size) - kernel_size // 2

@@ -7,12 +7,12 @@ import torch
 from basicsr.losses.loss_util import weight_reduce_loss
 from torch import nn
 
+from basicsr_entropy._checks import check_choice
 from basicsr_entropy.entropy import (
     BACKENDS,
     DIVERGENCES,
     RANDOM_NEIGHBORS,
     DensityOptions,
-    check_choice,
     neighbor_weights,
     spatial_divergence,
 )

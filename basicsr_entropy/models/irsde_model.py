@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from basicsr_entropy._checks import check_choice, is_whole
 from basicsr_entropy._registry import build, check_arguments, check_keys, look_up_type, suggestion
 from basicsr_entropy.diffusion import SAMPLERS, MeanRevertingSDE, spaced_times, step_of
 from basicsr_entropy.diffusion.tiles import Tiling
@@ -91,7 +92,7 @@ class IRSDEModel(SRModel):
             spaced_times(self.process, sampler['steps'], sampler['spacing'])
         except ValueError as error:
             raise ValueError(f'val.sampler.{error}') from error
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        if not is_whole(seed, 0):
             raise ValueError(f'val.sampler.seed must be a whole number from 0 up, got {seed!r}')
         if not isinstance(sampler['progress'], bool):
             raise ValueError(f'val.sampler.progress must be true or false, got {sampler["progress"]!r}')
@@ -157,8 +158,7 @@ class IRSDEModel(SRModel):
             name, path = key.removesuffix('_opt'), f'train.{key}'
             options = dict(options)
             compared = options.pop('compare', 'state')
-            if compared not in COMPARED:
-                raise ValueError(f'{path}.compare: must be one of {", ".join(COMPARED)}, got {compared!r}')
+            check_choice(f'{path}.compare:', compared, COMPARED)
             self.losses[name] = build(LOSS_REGISTRY, options, path)
             self.compared[name] = compared
             check_comparing(self.losses[name], path)

@@ -1,7 +1,6 @@
 """Weights in one file with the options they need: safetensors, with the options as JSON in its metadata."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from basicsr_entropy._files import written_beside
 from basicsr_entropy._registry import build
 from basicsr_entropy.models.checkpoint import load_weights, read_weights
 
@@ -57,13 +57,8 @@ def write_pretrained(options: Mapping[str, Any], weights: str | Path, out: str |
     state = read_weights(str(weights), 'params_ema', option='--weights')
     load_weights(build(ARCH_REGISTRY, sections['network_g'], 'network_g'), state, str(weights), option='--weights')
     metadata = {'format': 'pt', METADATA: json.dumps({**sections, 'version': __version__})}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.with_name(f'.writing-{os.getpid()}-{out.name}')
-    try:
+    with written_beside(out) as beside:
         save_file({key: value.contiguous() for key, value in state.items()}, beside, metadata)
-        beside.replace(out)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read_pretrained(path: str | Path, options: Mapping[str, Any] | None = None) -> Pretrained:

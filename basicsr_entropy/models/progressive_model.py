@@ -5,12 +5,14 @@ run begins its epoch anew. A model is told the iteration of every step, after a 
 process. So the dataset cuts the largest crops, and the model cuts a batch down to what its iteration asks for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import accumulate
 from typing import Any
 
 import torch
 from basicsr.models.sr_model import SRModel
+
+from basicsr_entropy._checks import are_whole
 
 
 class BatchSchedule:
@@ -39,12 +41,12 @@ class BatchSchedule:
             return
         if opt.get('iters') is None:
             raise KeyError(f'{path}.iters: missing; gt_sizes needs the iterations of each size')
-        if not _are_whole(self.sizes):
+        if not are_whole(self.sizes, 1):
             raise ValueError(f'{path}.gt_sizes: must be a list of positive whole numbers, got {self.sizes!r}')
         self.full = opt.get('batch_size_per_gpu', 1)
         self.counts = opt.get('mini_batch_sizes') or [self.full] * len(self.sizes)
         for key, values in (('iters', opt['iters']), ('mini_batch_sizes', self.counts)):
-            if not _are_whole(values) or len(values) != len(self.sizes):
+            if not are_whole(values, 1) or len(values) != len(self.sizes):
                 raise ValueError(f'{path}.{key}: must be {len(self.sizes)} positive whole numbers, got {values!r}')
         if max(self.counts) > self.full:
             raise ValueError(
@@ -80,11 +82,6 @@ class BatchSchedule:
         top, left = (int(torch.randint(room + 1, ())) for room in (height - size, width - size))
         lq = lq[..., top : top + size, left : left + size]
         return lq, gt[..., top * scale : (top + size) * scale, left * scale : (left + size) * scale]
-
-
-def _are_whole(values: Any) -> bool:
-    is_list = isinstance(values, Sequence) and not isinstance(values, str) and len(values) > 0
-    return is_list and all(isinstance(value, int) and not isinstance(value, bool) and value >= 1 for value in values)
 
 
 class ProgressiveSRModel(SRModel):

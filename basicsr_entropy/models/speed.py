@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from basicsr_entropy._checks import check_choice
 from basicsr_entropy.diffusion.samplers import Network
 
 PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -30,8 +31,8 @@ class Speed:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if self.amp is not None and self.amp not in PRECISIONS:
-            raise ValueError(f"amp: must be one of {', '.join(PRECISIONS)}, got '{self.amp}'")
+        if self.amp is not None:
+            check_choice('amp:', self.amp, PRECISIONS)
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> 'Speed':
