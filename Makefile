@@ -23,7 +23,7 @@ $(VENV)/installed: setup.py pyproject.toml constraints.txt
 		{ echo 'basicsr 1.4.2 builds on Python 3.10 to 3.12 only; choose one with: make PYTHON=python3.11 ...'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch torchvision numpy cython setuptools wheel
-	$(PIP) --no-build-isolation --editable '.[dev,lion,lpips]'
+	$(PIP) --no-build-isolation --editable '.[app,dev,lion,lpips]'
 	@touch $@
 
 test: env

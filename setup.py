@@ -16,7 +16,7 @@ setup(
     license_files=['LICENSE'],
     python_requires='>=3.10,<3.13',
     packages=find_packages(include=['basicsr_entropy', 'basicsr_entropy.*']),
-    package_data={'basicsr_entropy.entropy': ['*.c']},
+    package_data={'basicsr_entropy': ['weights/*.safetensors'], 'basicsr_entropy.entropy': ['*.c']},
     install_requires=[
         'torch>=2.4',
         'torchvision',
@@ -35,10 +35,11 @@ setup(
         'tqdm',
     ],
     extras_require={
+        'app': ['gradio>=6'],
         'lion': ['lion-pytorch>=0.2'],
         'lpips': ['lpips>=0.1.4'],
         # CUDA builds of torch bring Triton along; the tests run its kernel in its interpreter where there is no GPU
-        'dev': ['pytest>=8', 'ruff>=0.9', 'triton>=3.6; platform_system == "Linux"'],
+        'dev': ['playwright>=1.50', 'pytest>=8', 'ruff>=0.9', 'triton>=3.6; platform_system == "Linux"'],
     },
     entry_points={'console_scripts': ['basicsr-entropy=basicsr_entropy.cli:main']},
     classifiers=[

@@ -19,8 +19,10 @@ commands:
   report -opt FILE   measure what `test` wrote, and show it as a table and a picture
   export -opt FILE --weights FILE -o FILE
                      write a trained network with its options to one file
-  enhance -o DIR --model FILE INPUT ...
+  enhance -o DIR [--model NAME|FILE] INPUT ...
                      enhance photographs: files, folders, patterns
+  app [--model NAME|FILE]
+                     enhance photographs in the browser
 
 every command takes --help, and --traceback to show where an error came from
 """
@@ -70,6 +72,8 @@ def _dispatch(arguments: Sequence[str]) -> int:
         return _export(rest)
     if name == 'enhance':
         return _enhance(rest)
+    if name == 'app':
+        return _app(rest)
     print(f"basicsr-entropy: no command '{name}'\n\n{USAGE}", end='', file=sys.stderr)
     return 2
 
@@ -200,17 +204,16 @@ def _export(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _enhance(arguments: Sequence[str]) -> int:
+def _add_enhancer(parser: argparse.ArgumentParser) -> None:
+    """The options of an `Enhancer`."""
     from basicsr_entropy.diffusion import SAMPLERS
     from basicsr_entropy.diffusion.tiles import MODES, Tiling
 
-    parser = argparse.ArgumentParser(
-        prog='basicsr-entropy enhance',
-        description='Enhances photographs, which keep their names, bit depth, EXIF and ICC profile.',
+    parser.add_argument(
+        '--model',
+        default='night_small',
+        help='a file that `basicsr-entropy export` wrote, or the name of a model that comes along (night_small)',
     )
-    parser.add_argument('inputs', nargs='+', metavar='INPUT', help='files, folders or patterns')
-    parser.add_argument('-o', '--out', required=True, help='folder for the results')
-    parser.add_argument('--model', required=True, help='file that `basicsr-entropy export` wrote')
     parser.add_argument('-opt', help='option file of weights without options')
     parser.add_argument('--sampler', choices=sorted(SAMPLERS), help="the model's own by default")
     parser.add_argument('--steps', type=int, help="network evaluations an image; the model's own by default")
@@ -220,15 +223,13 @@ def _enhance(arguments: Sequence[str]) -> int:
     parser.add_argument('--seed', type=int, default=0, help='of the noise')
     parser.add_argument('--device', help='cpu, cuda, cuda:1 ...; the GPU if there is one by default')
     parser.add_argument('--self-ensemble', action='store_true', help='average eight views; eight times slower')
-    parser.add_argument('--compare', action='store_true', help='write also before and after, side by side')
-    parser.add_argument('--filmstrip', action='store_true', help='write also the states from noise to image')
-    parser.add_argument('--overwrite', action='store_true', help='replace results that are there')
-    options = parser.parse_args(arguments)
 
+
+def _enhancer(options: argparse.Namespace):
+    from basicsr_entropy.diffusion.tiles import Tiling
     from basicsr_entropy.enhance import Enhancer
-    from basicsr_entropy.enhance_files import enhance_files
 
-    enhancer = Enhancer.from_pretrained(
+    return Enhancer.from_pretrained(
         options.model,
         options=options.opt,
         sampler=options.sampler,
@@ -238,8 +239,43 @@ def _enhance(arguments: Sequence[str]) -> int:
         device=options.device,
         self_ensemble=options.self_ensemble,
     )
+
+
+def _enhance(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog='basicsr-entropy enhance',
+        description='Enhances photographs, which keep their names, bit depth, EXIF and ICC profile.',
+    )
+    parser.add_argument('inputs', nargs='+', metavar='INPUT', help='files, folders or patterns')
+    parser.add_argument('-o', '--out', required=True, help='folder for the results')
+    _add_enhancer(parser)
+    parser.add_argument('--compare', action='store_true', help='write also before and after, side by side')
+    parser.add_argument('--filmstrip', action='store_true', help='write also the states from noise to image')
+    parser.add_argument('--overwrite', action='store_true', help='replace results that are there')
+    options = parser.parse_args(arguments)
+
+    from basicsr_entropy.enhance_files import enhance_files
+
     kinds = {'compare': options.compare, 'filmstrip': options.filmstrip, 'overwrite': options.overwrite}
-    return 1 if enhance_files(enhancer, options.inputs, options.out, **kinds) else 0
+    return 1 if enhance_files(_enhancer(options), options.inputs, options.out, **kinds) else 0
+
+
+def _app(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog='basicsr-entropy app', description='Serves a page that enhances photographs, for the browser.'
+    )
+    _add_enhancer(parser)
+    parser.add_argument('--host', default='127.0.0.1', help='address to listen at; 0.0.0.0 lets other machines in')
+    parser.add_argument('--port', type=int, help='port to listen at; the first free one from 7860 up by default')
+    parser.add_argument('--browser', action='store_true', help='open the page in the browser')
+    options = parser.parse_args(arguments)
+
+    from basicsr_entropy.app import build_app, serve
+
+    app = build_app(_enhancer(options), Path(options.model).stem)
+    print(f'app: {serve(app, options.host, options.port, options.browser)} (Ctrl+C stops it)', flush=True)
+    app.block_thread()
+    return 0
 
 
 def _print_error(error: Exception) -> None:

@@ -1,5 +1,6 @@
 """A trained model as a function from images to images."""
 
+import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ DTYPES = {'float32': None, 'bf16': 'bf16', 'fp16': 'fp16'}  # to amp
 class Enhancer:
     """Enhances images with a trained model; make one with `from_pretrained`.
 
-        enhancer = Enhancer.from_pretrained('model.safetensors', steps=20)
+        enhancer = Enhancer.from_pretrained('night_small', steps=8)
         bright = enhancer(Image.open('night.jpg'))
 
     The same image gives the same result every time: each begins with the same seed.
@@ -63,7 +64,8 @@ class Enhancer:
         check_choice('dtype', dtype, DTYPES)
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         self.process = MeanRevertingSDE(**pretrained.sde).to(self.device)
-        self.sampling = self._sampling(pretrained.sampler, sampler, steps)
+        self.own_sampler = pretrained.sampler
+        self.sampling = self._sampling(sampler, steps)
         if isinstance(tile, Mapping):
             check_arguments(Tiling, tile, 'tile')
             tile = Tiling(**tile)
@@ -82,7 +84,8 @@ class Enhancer:
         """An enhancer of a model file.
 
         Args:
-            path: What `basicsr-entropy export` wrote; or weights, as BasicSR saves them or bare, with `options`.
+            path: What `basicsr-entropy export` wrote; or weights, as BasicSR saves them or bare, with `options`; or the
+                name of a model that comes with the package, 'night_small'.
             options: Option file, or its content; taken before those in the model file.
             **keywords: See `Enhancer`.
 
@@ -94,8 +97,25 @@ class Enhancer:
             options = read_option_file(str(options))
         return cls(read_pretrained(path, options), **keywords)
 
-    def _sampling(self, own: Mapping[str, Any], sampler: str | None, steps: int | None) -> dict[str, Any]:
+    def changed(self, *, sampler: str | None = None, steps: int | None = None, seed: int | None = None) -> 'Enhancer':
+        """An enhancer with the same network in memory, and another sampler, number of steps or seed.
+
+        Args:
+            sampler: See `Enhancer`; None for the model's own, as there.
+            steps: See `Enhancer`.
+            seed: This one's by default.
+
+        Raises:
+            ValueError: If an option is unknown or out of its range.
+        """
+        other = copy.copy(self)
+        other.sampling = self._sampling(sampler, steps)
+        other.seed = self.seed if seed is None else seed
+        return other
+
+    def _sampling(self, sampler: str | None, steps: int | None) -> dict[str, Any]:
         """Keywords of `sample`: the model's own, less what another sampler would not understand."""
+        own = self.own_sampler
         if sampler not in (None, own.get('type', 'posterior')):
             own = {}
         sampling = {**own, 'sampler': sampler or own.get('type', 'posterior')}

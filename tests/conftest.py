@@ -165,3 +165,19 @@ def write_options(workdir, lolv1):
         return path
 
     return write
+
+
+@pytest.fixture
+def pretrained(tmp_path):
+    """A tiny model that does something."""
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    from basicsr_entropy._registry import build
+    from basicsr_entropy.models.pretrained import Pretrained
+
+    options = train_options(tmp_path)
+    net = build(ARCH_REGISTRY, options['network_g'], 'network_g')
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.03 * torch.randn_like(parameter))
+    return Pretrained(net.state_dict(), options['network_g'], options['sde'], {'type': 'posterior', 'steps': 2})

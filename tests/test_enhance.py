@@ -2,25 +2,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from basicsr.utils.registry import ARCH_REGISTRY
 from conftest import photograph, train_options
 from PIL import Image
 
-from basicsr_entropy._registry import build
 from basicsr_entropy.diffusion import SAMPLERS, sample
 from basicsr_entropy.diffusion.tiles import Tiling
 from basicsr_entropy.enhance import Enhancer
-from basicsr_entropy.models.pretrained import Pretrained, write_pretrained
-
-
-@pytest.fixture
-def pretrained(tmp_path):
-    options = train_options(tmp_path)
-    net = build(ARCH_REGISTRY, options['network_g'], 'network_g')
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(0.03 * torch.randn_like(parameter))
-    return Pretrained(net.state_dict(), options['network_g'], options['sde'], {'type': 'posterior', 'steps': 2})
+from basicsr_entropy.models.pretrained import write_pretrained
 
 
 @pytest.fixture
@@ -76,6 +64,17 @@ def test_steps_are_the_models_own_for_its_own_sampler_only(pretrained):
     assert Enhancer(pretrained, sampler='posterior').sampling['steps'] == 2
     assert Enhancer(pretrained, steps=3).sampling['steps'] == 3
     assert Enhancer(pretrained, sampler='ode').sampling == {'sampler': 'ode', 'steps': 10}
+
+
+def test_changes_share_the_network(pretrained, image):
+    enhancer = Enhancer(pretrained, seed=3)
+    changed = enhancer.changed(sampler='mr_ode', steps=4)
+    assert changed.net is enhancer.net
+    assert torch.equal(changed(image), Enhancer(pretrained, seed=3, sampler='mr_ode', steps=4)(image))
+    assert torch.equal(enhancer.changed(seed=5)(image), Enhancer(pretrained, seed=5)(image))
+    assert torch.equal(enhancer(image), Enhancer(pretrained, seed=3)(image))
+    with pytest.raises(ValueError, match='steps must be a whole number from 1 to 10'):
+        enhancer.changed(steps=11)
 
 
 def test_needs_no_option_file(pretrained, image, tmp_path):

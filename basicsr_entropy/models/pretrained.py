@@ -15,6 +15,7 @@ from basicsr_entropy._registry import build
 from basicsr_entropy.models.checkpoint import load_weights, read_weights
 
 METADATA = 'basicsr_entropy'  # key of the options in the file's metadata
+SHIPPED = Path(__file__).parents[1] / 'weights'
 
 
 class Pretrained(NamedTuple):
@@ -31,6 +32,23 @@ class Pretrained(NamedTuple):
     network_g: dict[str, Any]
     sde: dict[str, Any]
     sampler: dict[str, Any]
+
+
+def find_model(model: str | Path) -> Path:
+    """The file of a model.
+
+    Args:
+        model: A file, or the name of a model that comes with the package.
+
+    Raises:
+        FileNotFoundError: If it is neither.
+    """
+    if Path(model).is_file():
+        return Path(model)
+    shipped = {path.stem: path for path in sorted(SHIPPED.glob('*.safetensors'))}
+    if str(model) not in shipped:
+        raise FileNotFoundError(f'no model file {model}; models that come with the package: {", ".join(shipped)}')
+    return shipped[str(model)]
 
 
 def write_pretrained(options: Mapping[str, Any], weights: str | Path, out: str | Path) -> None:
@@ -65,7 +83,7 @@ def read_pretrained(path: str | Path, options: Mapping[str, Any] | None = None) 
     """Reads a file of `write_pretrained`, or plain weights with their options beside.
 
     Args:
-        path: A .safetensors file, or weights as `write_pretrained` takes them.
+        path: A .safetensors file, or weights as `write_pretrained` takes them; or a model's name, as in `find_model`.
         options: Content of an option file; needed for a file that has none inside, and taken before those inside.
 
     Raises:
@@ -73,10 +91,8 @@ def read_pretrained(path: str | Path, options: Mapping[str, Any] | None = None) 
         ValueError: If it is damaged, or comes without options.
         KeyError: If network_g is missing from the options.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'no model file {path}')
-    inside = None
-    if Path(path).suffix == '.safetensors':
+    path, inside = find_model(path), None
+    if path.suffix == '.safetensors':
         try:
             with safe_open(path, framework='pt') as file:
                 weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (it is no mapping)
