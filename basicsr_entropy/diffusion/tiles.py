@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch.nn import functional as F
@@ -21,13 +21,35 @@ from basicsr_entropy.diffusion.samplers import Network, sample
 
 MODES = ('per_step', 'interlace', 'downscale')
 SHIFTS = (0.0, 0.5, 0.25, 0.75)  # of a cell, from one interlaced evaluation to the next
+FIRST_LOOK = 32  # tiles that a first guess of an image's statistics is made of
 GUIDE_RADIUS = 4  # pixels of the reduced image
 GUIDE_EPS = 1e-2  # of the reduced image's variance, below which a window counts as flat
 
-# what tiles an axis: where each lies, and its weight at each pixel, which sum to 1 over the tiles
-Axis = list[tuple[slice, torch.Tensor]]
-# within it, the network's first evaluation gives the whole-image statistics of all that follow, if it yields true
-Share = Callable[[], AbstractContextManager[bool]]
+
+class Tile(NamedTuple):
+    """Where a tile lies, and its weights, whose products sum to 1 over the tiles at each pixel."""
+
+    rows: slice
+    row_weights: torch.Tensor
+    columns: slice
+    column_weights: torch.Tensor
+
+    def of(self, image: torch.Tensor) -> torch.Tensor:
+        return image[..., self.rows, self.columns]
+
+
+class Statistics(Protocol):
+    """What a network takes from the whole image, such as global means, of which it sees no more than tiles."""
+
+    def gather(self, rows: torch.Tensor, columns: torch.Tensor) -> None:
+        """The next evaluation is of a tile; the products of its rows' and columns' weights sum to 1 over all tiles."""
+
+    def hold(self) -> None:
+        """Evaluations from here on take what was gathered, and gather anew."""
+
+
+# opens a context for an evaluation; gives None if the network takes nothing from the whole image
+Share = Callable[[], AbstractContextManager[Statistics | None]]
 
 
 @dataclass(frozen=True)
@@ -58,9 +80,9 @@ class Tiling:
         check_choice('mode', self.mode, MODES)
 
 
-def no_statistics() -> AbstractContextManager[bool]:
+def no_statistics() -> AbstractContextManager[None]:
     """For networks that take no statistics of the whole image."""
-    return nullcontext(False)
+    return nullcontext()
 
 
 def sample_tiled(
@@ -113,44 +135,48 @@ def tiled_network(
         tiling: Mode 'per_step' or 'interlace'.
         evaluations: Number of times it is evaluated at. The last is blended in both modes: it makes the image.
         multiple: As in `sample_tiled`.
-        share: Opens a context for an evaluation. In it the network sees first an overview of the image, then tiles:
-            every so many pixels of the state and of mu, which has its noise and its distribution of values.
+        share: Opens a context for an evaluation. Where it gives `Statistics`, the network sees the image three times,
+            so that they come to what they are of the whole image: overlapping tiles, each with its own statistics;
+            the same with those gathered, which are gathered anew; and with these the tiles that are joined.
     """
     size = max(1, tiling.size // multiple)  # from here on in multiples
     overlap = min(math.ceil(tiling.overlap / multiple), size - 1)
     seen: list[torch.Tensor] = []  # the times
 
-    def axis(length: int, like: torch.Tensor) -> Axis:
-        units = math.ceil(length / multiple)
-        if tiling.mode == 'per_step' or len(seen) >= evaluations:
-            spans = _overlapping(units, size, overlap)
-        else:
-            spans = _cells(units, size, SHIFTS[len(seen) % len(SHIFTS)])
-        slices = [slice(start * multiple, min(stop * multiple, length)) for start, stop in spans]
-        return [(part, weight.to(like)) for part, weight in zip(slices, _weights(slices, length))]
+    def cut(image: torch.Tensor, blended: bool) -> list[Tile]:
+        axes = []
+        for length in image.shape[-2:]:
+            units, shift = math.ceil(length / multiple), SHIFTS[len(seen) % len(SHIFTS)]
+            spans = _overlapping(units, size, overlap) if blended else _cells(units, size, shift)
+            slices = [slice(start * multiple, min(stop * multiple, length)) for start, stop in spans]
+            axes.append([(part, weight.to(image)) for part, weight in zip(slices, _weights(slices, length))])
+        return [Tile(*row, *column) for row, column in itertools.product(*axes)]
+
+    def padded(weights: torch.Tensor) -> torch.Tensor:
+        """With weights for what the network pads the tile with."""
+        return F.pad(weights[None], (0, -len(weights) % multiple), mode='replicate')[0]
 
     def tiled(x_t: torch.Tensor, mu: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         if not seen or not torch.equal(seen[-1], t):
             seen.append(t)
-        rows, columns = (axis(length, x_t) for length in x_t.shape[-2:])
         joined = torch.zeros_like(x_t)
-        with share() as shares:
-            if shares:
-                network(*(_overview(image, size * multiple, multiple) for image in (x_t, mu)), t)
-            for (row, row_weight), (column, column_weight) in itertools.product(rows, columns):
-                prediction = network(x_t[..., row, column], mu[..., row, column], t)
-                joined[..., row, column] += prediction * row_weight[:, None] * column_weight
+        with share() as statistics:
+            if statistics is not None:
+                tiles = cut(x_t, blended=True)
+                some = min(len(tiles), FIRST_LOOK)
+                for chosen in ([tiles[index * len(tiles) // some] for index in range(some)], tiles):
+                    weights = [(padded(tile.row_weights), padded(tile.column_weights)) for tile in chosen]
+                    total = sum(rows.sum() * columns.sum() for rows, columns in weights)
+                    for tile, (rows, columns) in zip(chosen, weights):
+                        statistics.gather(rows / total, columns)
+                        network(tile.of(x_t), tile.of(mu), t)
+                    statistics.hold()
+            for tile in cut(x_t, blended=tiling.mode == 'per_step' or len(seen) >= evaluations):
+                prediction = network(tile.of(x_t), tile.of(mu), t)
+                tile.of(joined).add_(prediction * tile.row_weights[:, None] * tile.column_weights)
         return joined
 
     return tiled
-
-
-def _overview(image: torch.Tensor, longest: int, multiple: int) -> torch.Tensor:
-    """Every so many pixels; cut to multiples, since what pads an image would count in its statistics."""
-    stride = math.ceil(max(image.shape[-2:]) / longest)
-    small = image[..., ::stride, ::stride]
-    height, width = (side // multiple * multiple or side for side in small.shape[-2:])
-    return small[..., :height, :width]
 
 
 def _overlapping(units: int, size: int, overlap: int) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from basicsr_entropy.archs.global_mean import shared_means
+from basicsr_entropy.archs.global_mean import gathered_means
 from basicsr_entropy.diffusion import MeanRevertingSDE
 from basicsr_entropy.diffusion.tiles import Tiling, sample_tiled
 from basicsr_entropy.models.speed import Speed
@@ -42,7 +42,7 @@ def restore(
         mu,
         tile,
         multiple=getattr(net, 'size_multiple', 1),
-        share=partial(shared_means, net),
+        share=partial(gathered_means, net),
         generator=torch.Generator(mu.device).manual_seed(seed),
         **options,
     )
