@@ -109,7 +109,7 @@ class Results:
 
 
 def show(results: Results, arguments, images: list[str]) -> None:
-    """Prints a table a metric, and writes the picture of all."""
+    """Prints a table a metric, and writes samplers.md and samplers.png, a table and a picture of all."""
     shown = [metric for metric in METRICS if metric != 'LPIPS' or arguments.lpips_trunk]
     figure = Figure(figsize=(5 * (len(shown) - 1), 4), layout='constrained')
     panels = figure.subplots(1, len(shown) - 1)
@@ -132,7 +132,25 @@ def show(results: Results, arguments, images: list[str]) -> None:
                 panels[index].minorticks_off()
         Console(width=140).print(table)
     panels[0].legend(fontsize='x-small')
+    write_markdown(results, arguments, images, shown)
     figure.savefig(results.path.with_name('samplers.png'), dpi=110)
+
+
+def write_markdown(results: Results, arguments, images: list[str], metrics: list[str]) -> None:
+    """Writes one table of all metrics, a row a sampler."""
+    quality = [metric for metric in metrics if metric != 'seconds']
+    lines = [f'| {" / ".join(quality)} | {" | ".join(map(str, arguments.evaluations))} |']
+    lines.append('|---' * (1 + len(arguments.evaluations)) + '|')
+    for name in arguments.samplers:
+        cells = [
+            ' / '.join(
+                f'{results.mean(name, steps, images, arguments.seeds, metric)[0]:.{2 if metric == "PSNR" else 3}f}'
+                for metric in quality
+            )
+            for steps in arguments.evaluations
+        ]
+        lines.append(f'| `{name}` | {" | ".join(cells)} |')
+    results.path.with_name('samplers.md').write_text('\n'.join(lines) + '\n')
 
 
 def main() -> None:

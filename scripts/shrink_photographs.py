@@ -1,6 +1,8 @@
 """Copies photographs at a reduced size, as PNG, for `SyntheticLowLightDataset`: crops of large ones show too little.
 
-python scripts/shrink_photographs.py --out datasets/photographs/train --longest 768 holiday/ night/*.jpg
+    python scripts/shrink_photographs.py --out datasets/photographs/train --longest 768 holiday/ night/*.jpg
+
+Photographs are turned upright. Their names must differ.
 """
 
 import argparse

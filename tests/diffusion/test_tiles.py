@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from basicsr_entropy.archs import ConditionalNAFNet
 from basicsr_entropy.archs.global_mean import GlobalMean, gathered_means
 from basicsr_entropy.diffusion import MeanRevertingSDE, sample
 from basicsr_entropy.diffusion.ensemble import self_ensembled
@@ -133,6 +134,24 @@ def test_tiles_share_the_statistics_of_the_whole_image(views):
     assert error['apart'] > 0.2
     assert error['shared'] < 1e-5
     assert torch.equal(net(image, image, T), whole)  # nothing is held afterwards
+
+
+@pytest.mark.parametrize('shape', [(96, 160), (91, 150)])
+def test_tiles_of_a_deep_network_are_the_whole_image(shape):
+    """Where each layer takes the mean of what the layers before made of theirs."""
+    net = ConditionalNAFNet(width=8, enc_blk_nums=[1, 1], dec_blk_nums=[1, 1])
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    image, error = ramp(*shape), {}
+    x_t = image + 0.1 * torch.randn_like(image)
+    with torch.no_grad():
+        whole = net(x_t, image, T)
+        for name, share in (('apart', no_statistics), ('shared', partial(gathered_means, net))):
+            tiled = tiled_network(net, Tiling(64, 32), 1, net.size_multiple, share)
+            error[name] = ((tiled(x_t, image, T) - whole).norm() / whole.norm()).item()
+    assert error['apart'] > 0.1
+    assert error['shared'] < 0.01
 
 
 def test_interlaced_tiles_move_and_are_blended_last():
