@@ -48,12 +48,12 @@ class TimeNAFBlock(nn.Module):
         modulation = rearrange(self.mlp(time), 'n c -> n c 1 1')
         shift_spatial, scale_spatial, shift_channel, scale_channel = modulation.chunk(4, dim=1)
 
-        y = self.norm1(x) * (scale_spatial + 1) + shift_spatial
+        y = self.norm1(x, scale_spatial, shift_spatial)
         y = self.gate(self.conv2(self.conv1(y)))
-        x = x + self.conv3(y * self.sca(y)) * self.beta
+        x = torch.addcmul(x, self.conv3(y * self.sca(y)), self.beta)
 
-        y = self.norm2(x) * (scale_channel + 1) + shift_channel
-        return x + self.conv5(self.gate(self.conv4(y))) * self.gamma
+        y = self.norm2(x, scale_channel, shift_channel)
+        return torch.addcmul(x, self.conv5(self.gate(self.conv4(y))), self.gamma)
 
 
 class ConditionalNAFNet(nn.Module):

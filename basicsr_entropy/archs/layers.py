@@ -38,11 +38,18 @@ class ChannelLayerNorm(nn.Module):
         super().__init__()
         self.g = nn.Parameter(torch.ones(1, channels, 1, 1))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, scale: torch.Tensor | None = None, shift: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Normalises x; with scale and shift, of shape (N, C, 1, 1), times 1 + scale, plus shift."""
         # 1e-5 is lost beside a half-precision variance
         eps = 1e-5 if x.dtype in (torch.float32, torch.float64) else 1e-3
-        variance, mean = torch.var_mean(x, dim=1, unbiased=False, keepdim=True)
-        return (x - mean) * (variance + eps).rsqrt() * self.g
+        # on CPUs var_mean over channels takes ten times as long
+        centred = x - x.mean(dim=1, keepdim=True)
+        normalised = centred * ((centred * centred).mean(dim=1, keepdim=True) + eps).rsqrt()
+        if scale is None:
+            return normalised * self.g
+        return torch.addcmul(shift, normalised, self.g * (scale + 1))
 
 
 def as_batch_of_times(t: torch.Tensor | float, like: torch.Tensor) -> torch.Tensor:
