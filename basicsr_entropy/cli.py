@@ -208,6 +208,7 @@ def _add_enhancer(parser: argparse.ArgumentParser) -> None:
     """The options of an `Enhancer`."""
     from basicsr_entropy.diffusion import SAMPLERS
     from basicsr_entropy.diffusion.tiles import MODES, Tiling
+    from basicsr_entropy.enhance import DTYPES
 
     parser.add_argument(
         '--model',
@@ -223,6 +224,8 @@ def _add_enhancer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seed', type=int, default=0, help='of the noise')
     parser.add_argument('--device', help='cpu, cuda, cuda:1 ...; the GPU if there is one by default')
     parser.add_argument('--self-ensemble', action='store_true', help='average eight views; eight times slower')
+    parser.add_argument('--dtype', choices=DTYPES, default='float32', help='half precision, for GPUs (float32)')
+    parser.add_argument('--compile', action='store_true', help='compile the network: a minute, then faster')
 
 
 def _enhancer(options: argparse.Namespace):
@@ -238,6 +241,8 @@ def _enhancer(options: argparse.Namespace):
         seed=options.seed,
         device=options.device,
         self_ensemble=options.self_ensemble,
+        dtype=options.dtype,
+        compile=options.compile,
     )
 
 

@@ -39,7 +39,7 @@ class Enhancer:
         device: Where to compute; the GPU if there is one, by default.
         self_ensemble: Average predictions over eight turned and mirrored views, at eight times the cost.
         dtype: 'float32', or 'bf16' or 'fp16' for autocast.
-        channels_last: See `Speed`.
+        channels_last: See `Speed`; on CPUs by default, where evaluations are then faster.
         compile: See `Speed`.
 
     Raises:
@@ -57,7 +57,7 @@ class Enhancer:
         device: str | torch.device | None = None,
         self_ensemble: bool = False,
         dtype: str = 'float32',
-        channels_last: bool = False,
+        channels_last: bool | None = None,
         compile: bool = False,
     ) -> None:
         check_arguments(MeanRevertingSDE, pretrained.sde, 'sde')
@@ -74,6 +74,8 @@ class Enhancer:
         self.net = build(ARCH_REGISTRY, pretrained.network_g, 'network_g')
         load_weights(self.net, pretrained.weights, 'the model', option='model')
         self.net.to(self.device).eval()
+        if channels_last is None:
+            channels_last = self.device.type == 'cpu'
         self.speed = Speed(DTYPES[dtype], channels_last, compile)
         self.speed.prepare(self.net)
 
