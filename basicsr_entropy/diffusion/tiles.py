@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from basicsr_entropy._checks import check_choice, is_whole
 from basicsr_entropy.diffusion.ensemble import self_ensembled
@@ -95,6 +96,7 @@ def sample_tiled(
     multiple: int = 1,
     share: Share = no_statistics,
     self_ensemble: bool = False,
+    progress: bool = False,
     **options: Any,
 ) -> torch.Tensor:
     """`sample`, with the network's memory bounded by the size of a tile.
@@ -109,6 +111,7 @@ def sample_tiled(
             network pads to, its inner grid lies on a tile as on the whole image.
         share: See `tiled_network`.
         self_ensemble: Average predictions over eight views; see `self_ensembled`.
+        progress: Show a progress bar over the steps, and one over the tiles of each.
         **options: More of `sample`'s.
 
     Returns:
@@ -118,15 +121,20 @@ def sample_tiled(
     degraded = _reduce(mu, tiling.size) if large and tiling.mode == 'downscale' else mu
     if large and degraded is mu:
         evaluations = process.timesteps if steps is None else steps
-        network = tiled_network(network, tiling, evaluations, multiple, share)
+        network = tiled_network(network, tiling, evaluations, multiple, share, progress)
     if self_ensemble:
         network = self_ensembled(network)
-    restored = sample(process, network, degraded, steps=steps, **options)
+    restored = sample(process, network, degraded, steps=steps, progress=progress, **options)
     return restored if degraded is mu else transfer(mu, degraded, restored)
 
 
 def tiled_network(
-    network: Network, tiling: Tiling, evaluations: int, multiple: int = 1, share: Share = no_statistics
+    network: Network,
+    tiling: Tiling,
+    evaluations: int,
+    multiple: int = 1,
+    share: Share = no_statistics,
+    progress: bool = False,
 ) -> Network:
     """A network that hands the given one tiles, and joins what it predicts for them.
 
@@ -138,6 +146,7 @@ def tiled_network(
         share: Opens a context for an evaluation. Where it gives `Statistics`, the network sees the image three times,
             so that they come to what they are of the whole image: overlapping tiles, each with its own statistics;
             the same with those gathered, which are gathered anew; and with these the tiles that are joined.
+        progress: Show a progress bar over the tiles of each evaluation.
     """
     size = max(1, tiling.size // multiple)  # from here on in multiples
     overlap = min(math.ceil(tiling.overlap / multiple), size - 1)
@@ -152,31 +161,45 @@ def tiled_network(
             axes.append([(part, weight.to(image)) for part, weight in zip(slices, _weights(slices, length))])
         return [Tile(*row, *column) for row, column in itertools.product(*axes)]
 
-    def padded(weights: torch.Tensor) -> torch.Tensor:
-        """With weights for what the network pads the tile with."""
-        return F.pad(weights[None], (0, -len(weights) % multiple), mode='replicate')[0]
-
     def tiled(x_t: torch.Tensor, mu: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         if not seen or not torch.equal(seen[-1], t):
             seen.append(t)
-        joined = torch.zeros_like(x_t)
-        with share() as statistics:
-            if statistics is not None:
-                tiles = cut(x_t, blended=True)
-                some = min(len(tiles), FIRST_LOOK)
-                for chosen in ([tiles[index * len(tiles) // some] for index in range(some)], tiles):
-                    weights = [(padded(tile.row_weights), padded(tile.column_weights)) for tile in chosen]
-                    total = sum(rows.sum() * columns.sum() for rows, columns in weights)
-                    for tile, (rows, columns) in zip(chosen, weights):
-                        statistics.gather(rows / total, columns)
-                        network(tile.of(x_t), tile.of(mu), t)
-                    statistics.hold()
-            for tile in cut(x_t, blended=tiling.mode == 'per_step' or len(seen) >= evaluations):
-                prediction = network(tile.of(x_t), tile.of(mu), t)
-                tile.of(joined).add_(prediction * tile.row_weights[:, None] * tile.column_weights)
+        tiles, joined = cut(x_t, blended=tiling.mode == 'per_step' or len(seen) >= evaluations), torch.zeros_like(x_t)
+        with share() as statistics, tqdm(desc='tiles', unit='tile', leave=False, disable=not progress) as bar:
+
+            def see(tile: Tile) -> torch.Tensor:
+                bar.update()
+                return network(tile.of(x_t), tile.of(mu), t)
+
+            gathered = [] if statistics is None else _gathered(cut(x_t, blended=True))
+            bar.reset(len(tiles) + sum(map(len, gathered)))
+            for each in gathered:
+                for tile, (rows, columns) in zip(each, _shares(each, multiple)):
+                    statistics.gather(rows, columns)
+                    see(tile)
+                statistics.hold()
+            for tile in tiles:
+                tile.of(joined).add_(see(tile) * tile.row_weights[:, None] * tile.column_weights)
         return joined
 
     return tiled
+
+
+def _gathered(tiles: list[Tile]) -> tuple[list[Tile], list[Tile]]:
+    """What statistics are gathered from: for a first guess a number of tiles spread over the image, then all."""
+    count = min(len(tiles), FIRST_LOOK)
+    return [tiles[index * len(tiles) // count] for index in range(count)], tiles
+
+
+def _shares(tiles: list[Tile], multiple: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Weights of each tile's rows and columns, and of what the network pads them with; products sum to 1 over all."""
+
+    def pad(weights: torch.Tensor) -> torch.Tensor:
+        return F.pad(weights[None], (0, -len(weights) % multiple), mode='replicate')[0]
+
+    shares = [(pad(tile.row_weights), pad(tile.column_weights)) for tile in tiles]
+    total = sum(rows.sum() * columns.sum() for rows, columns in shares)
+    return [(rows / total, columns) for rows, columns in shares]
 
 
 def _overlapping(units: int, size: int, overlap: int) -> list[tuple[int, int]]:
