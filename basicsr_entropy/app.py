@@ -122,19 +122,23 @@ def serve(app: gr.Blocks, host: str = '127.0.0.1', port: int | None = None, brow
         The page's address.
 
     Raises:
-        OSError: If the port is taken.
+        OSError: If the port is taken, or the host is not this machine.
     """
     fonts = {'font': ('system-ui', 'sans-serif'), 'font_mono': ('ui-monospace', 'monospace')}  # of the machine's own
-    _, address, _ = app.launch(
-        server_name=host,
-        server_port=port,
-        inbrowser=browser,
-        prevent_thread_lock=True,
-        quiet=True,
-        show_error=True,
-        share=False,
-        ssr_mode=False,
-        footer_links=[],
-        theme=gr.themes.Default(**fonts),
-    )
+    try:
+        _, address, _ = app.launch(
+            server_name=host,
+            server_port=port,
+            inbrowser=browser,
+            prevent_thread_lock=True,
+            quiet=True,
+            show_error=True,
+            share=False,
+            ssr_mode=False,
+            footer_links=[],
+            theme=gr.themes.Default(**fonts),
+        )
+    except OSError as error:
+        where = f'{host}:{port}' if port else host
+        raise OSError(f'cannot listen at {where}; it is taken, or no address of this machine') from error
     return address

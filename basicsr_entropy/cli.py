@@ -21,8 +21,7 @@ commands:
                      write a trained network with its options to one file
   enhance -o DIR [--model NAME|FILE] INPUT ...
                      enhance photographs: files, folders, patterns
-  app [--model NAME|FILE]
-                     enhance photographs in the browser
+  app --browser      enhance photographs on a page in the browser
 
 every command takes --help, and --traceback to show where an error came from
 """

@@ -1,6 +1,7 @@
 """The page, in a real browser that may talk to nobody else."""
 
 import shutil
+import socket
 import sys
 
 import numpy as np
@@ -86,6 +87,15 @@ def test_tells_what_is_wrong_with_a_file_and_goes_on(page, tmp_path):
     page.get_by_label('Remove Image').or_(page.get_by_label('Clear')).first.click()
     drop(page, night)
     page.get_by_text('48 x 40 pixels, 2 evaluations, ').wait_for()
+
+
+def test_says_that_a_port_is_taken(enhancer):
+    from basicsr_entropy.app import build_app, serve
+
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=f'cannot listen at 127.0.0.1:{port}; it is taken'):
+            serve(build_app(enhancer, 'tiny'), port=port)
 
 
 def test_says_which_package_is_missing(run, monkeypatch):
