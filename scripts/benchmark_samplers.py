@@ -11,7 +11,6 @@ repeated after an interruption, or with more samplers, evaluations, images or se
 import argparse
 import hashlib
 import json
-import os
 import statistics
 import time
 from itertools import product
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -33,8 +33,9 @@ from basicsr.metrics import calculate_psnr, calculate_ssim
 from basicsr.models import build_model
 from basicsr.utils import tensor2img
 
+from basicsr_entropy._files import written_beside
 from basicsr_entropy.diffusion import sample, step_of
-from basicsr_entropy.metrics import calculate_lpips
+from basicsr_entropy.metrics import calculate_lpips, calculate_psnr_gt_mean
 from basicsr_entropy.pipeline import read_option_file
 
 SAMPLERS = (
@@ -50,7 +51,7 @@ SAMPLERS = (
     ),
 )
 EVALUATIONS = (1, 2, 4, 8, 16, 32, 100)
-METRICS = {'PSNR': '.2f', 'SSIM': '.4f', 'LPIPS': '.4f', 'seconds': '.2f'}
+METRICS = {'PSNR': '.2f', 'PSNR, GT mean': '.2f', 'SSIM': '.3f', 'LPIPS': '.3f', 'seconds': '.2f'}
 
 
 def sampler_options(name: str) -> dict:
@@ -78,7 +79,8 @@ def measure(model, item: dict, arguments, name: str, steps: int, seed: int) -> d
     result = sample(model.process, model.net_g, lq, steps=steps, generator=generator, **sampler_options(name))
     images = tensor2img([result]), tensor2img([gt])  # waits for the device
     measured = {'seconds': time.perf_counter() - start}
-    measured |= {'PSNR': float(calculate_psnr(*images, 0)), 'SSIM': float(calculate_ssim(*images, 0))}
+    for name, metric in (('PSNR', calculate_psnr), ('PSNR, GT mean', calculate_psnr_gt_mean), ('SSIM', calculate_ssim)):
+        measured[name] = float(metric(*images, 0))
     if arguments.lpips_trunk:
         measured['LPIPS'] = calculate_lpips(*images, trunk=arguments.lpips_trunk, device=str(model.device))
     return measured
@@ -97,9 +99,8 @@ class Results:
 
     def add(self, key: str, measured: dict[str, float]) -> None:
         self.runs[key] = measured
-        beside = self.path.with_suffix('.part')
-        beside.write_text(json.dumps({'setting': self.setting, 'runs': self.runs}, indent=1))
-        os.replace(beside, self.path)
+        with written_beside(self.path) as beside:
+            beside.write_text(json.dumps({'setting': self.setting, 'runs': self.runs}, indent=1))
 
     def mean(self, name: str, steps: int, images: list[str], seeds: list[int], metric: str) -> tuple[float, float]:
         """Mean over images and seeds, and the deviation over seeds of the images' means."""
@@ -111,27 +112,29 @@ class Results:
 def show(results: Results, arguments, images: list[str]) -> None:
     """Prints a table a metric, and writes samplers.md and samplers.png, a table and a picture of all."""
     shown = [metric for metric in METRICS if metric != 'LPIPS' or arguments.lpips_trunk]
-    figure = Figure(figsize=(5 * (len(shown) - 1), 4), layout='constrained')
+    figure = Figure(figsize=(4 * (len(shown) - 1), 5), layout='constrained')
     panels = figure.subplots(1, len(shown) - 1)
+    colors, marks = colormaps['tab20'].colors, 'os^v'
     for index, metric in enumerate(shown):
         spread = ' ± deviation over seeds' if len(arguments.seeds) > 1 else ''
         table = Table(title=f'{metric}{spread}, {len(images)} images')
         table.add_column('sampler')
         for steps in arguments.evaluations:
             table.add_column(str(steps), justify='right')
-        for name in arguments.samplers:
+        for number, name in enumerate(arguments.samplers):
             cells = [results.mean(name, steps, images, arguments.seeds, metric) for steps in arguments.evaluations]
             texts = (
                 f'{mean:{METRICS[metric]}}' + (f' ± {dev:{METRICS[metric]}}' if spread else '') for mean, dev in cells
             )
             table.add_row(name, *texts)
             if metric != 'seconds':
-                panels[index].plot(arguments.evaluations, [mean for mean, _ in cells], '.-', label=name)
+                style = {'color': colors[number % 20], 'marker': marks[number % 4], 'markersize': 4}
+                panels[index].plot(arguments.evaluations, [mean for mean, _ in cells], label=name, **style)
                 panels[index].set(xscale='log', xlabel='network evaluations', title=metric)
                 panels[index].set_xticks(arguments.evaluations, map(str, arguments.evaluations))
                 panels[index].minorticks_off()
         Console(width=140).print(table)
-    panels[0].legend(fontsize='x-small')
+    figure.legend(*panels[0].get_legend_handles_labels(), fontsize='small', ncols=4, loc='outside lower center')
     write_markdown(results, arguments, images, shown)
     figure.savefig(results.path.with_name('samplers.png'), dpi=110)
 
@@ -144,7 +147,7 @@ def write_markdown(results: Results, arguments, images: list[str], metrics: list
     for name in arguments.samplers:
         cells = [
             ' / '.join(
-                f'{results.mean(name, steps, images, arguments.seeds, metric)[0]:.{2 if metric == "PSNR" else 3}f}'
+                f'{results.mean(name, steps, images, arguments.seeds, metric)[0]:{METRICS[metric]}}'
                 for metric in quality
             )
             for steps in arguments.evaluations

@@ -5,6 +5,8 @@ import yaml
 from conftest import photograph, train_options
 from PIL import Image
 
+from basicsr_entropy.data.degradation import LowLightDegradation
+from basicsr_entropy.data.sample import read_photograph
 from basicsr_entropy.diffusion import SAMPLERS, sample
 from basicsr_entropy.diffusion.tiles import Tiling
 from basicsr_entropy.enhance import Enhancer
@@ -104,3 +106,16 @@ def test_needs_no_option_file(pretrained, image, tmp_path):
 def test_refuses_wrong_options(pretrained, options, error, message):
     with pytest.raises(error, match=message):
         Enhancer(pretrained, **options)
+
+
+def test_the_model_that_comes_along_brightens_a_night():
+    day = read_photograph('coffee')[100:260, 200:424, ::-1] / 255  # not one it was trained on
+    night = LowLightDegradation(exposure=(4, 4))(day, np.random.default_rng(0))
+    bright = Enhancer.from_pretrained('night_small')(night)
+    before, after = (-10 * np.log10(np.mean((image - day) ** 2)) for image in (night, bright))
+    assert after > before + 8
+
+
+def test_names_the_models_that_come_along():
+    with pytest.raises(FileNotFoundError, match='nigt_small; models that come with the package: night_small'):
+        Enhancer.from_pretrained('nigt_small')

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import write_pairs
+from conftest import photograph, write_image, write_pairs
 
 import basicsr_entropy
 from basicsr_entropy.pipeline import check_options
@@ -70,6 +70,16 @@ def test_trains_and_tests_as_it_stands(run, sets, workdir, monkeypatch, name, ki
     )
     assert code == 0, log
     assert len(list((workdir / f'results/{run_name}/visualization/{name}').iterdir())) == 2
+
+
+def test_the_model_that_comes_along_trains_and_tests_as_it_stands(run, workdir):
+    for split, seed in (('train', 1), ('test', 2)):
+        write_image(workdir / f'datasets/photographs/{split}/a.png', photograph(seed, 100, 120))
+    code, _, log = run('train', '-opt', OPTIONS / 'train/photographs/night_small.yml', *force(QUICK))
+    assert code == 0, log
+    code, _, log = run('test', '-opt', OPTIONS / 'test/photographs/night_small.yml')
+    assert code == 0, log
+    assert len(list((workdir / 'results/night_small/visualization/photographs').iterdir())) == 1
 
 
 @pytest.mark.parametrize('path', FILES, ids=str)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from basicsr_entropy._files import written_beside
 from basicsr_entropy._registry import build
@@ -76,7 +76,7 @@ def write_pretrained(options: Mapping[str, Any], weights: str | Path, out: str |
     load_weights(build(ARCH_REGISTRY, sections['network_g'], 'network_g'), state, str(weights), option='--weights')
     metadata = {'format': 'pt', METADATA: json.dumps({**sections, 'version': __version__})}
     with written_beside(out) as beside:
-        save_file({key: value.contiguous() for key, value in state.items()}, beside, metadata)
+        beside.write_bytes(save({key: value.contiguous() for key, value in state.items()}, metadata))
 
 
 def read_pretrained(path: str | Path, options: Mapping[str, Any] | None = None) -> Pretrained:
