@@ -42,14 +42,16 @@ class ChannelLayerNorm(nn.Module):
         self, x: torch.Tensor, scale: torch.Tensor | None = None, shift: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Normalises x; with scale and shift, of shape (N, C, 1, 1), times 1 + scale, plus shift."""
-        # 1e-5 is lost beside a half-precision variance
-        eps = 1e-5 if x.dtype in (torch.float32, torch.float64) else 1e-3
+        dtype, eps = x.dtype, 1e-5
+        if dtype not in (torch.float32, torch.float64):
+            # 1e-5 is lost beside a half-precision variance, and squares overflow
+            x, eps = x.float(), 1e-3
         # on CPUs var_mean over channels takes ten times as long
         centred = x - x.mean(dim=1, keepdim=True)
         normalised = centred * ((centred * centred).mean(dim=1, keepdim=True) + eps).rsqrt()
         if scale is None:
-            return normalised * self.g
-        return torch.addcmul(shift, normalised, self.g * (scale + 1))
+            return (normalised * self.g).to(dtype)
+        return torch.addcmul(shift.to(x.dtype), normalised, (self.g * (scale + 1)).to(x.dtype)).to(dtype)
 
 
 def as_batch_of_times(t: torch.Tensor | float, like: torch.Tensor) -> torch.Tensor:

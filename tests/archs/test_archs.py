@@ -3,6 +3,8 @@ import torch
 from basicsr.archs import build_network
 from conftest import FIXTURES
 
+from basicsr_entropy.archs.layers import ChannelLayerNorm
+
 SMALL = {
     'ConditionalNAFNet': {'width': 8, 'enc_blk_nums': [1, 2], 'middle_blk_num': 1, 'dec_blk_nums': [1, 1]},
     'ConditionalUNet': {'nf': 8, 'depth': 2},
@@ -74,6 +76,16 @@ def test_half_precision_runs():
     net = build('ConditionalNAFNet').to(torch.bfloat16)
     x, mu = torch.rand(2, 1, 3, 8, 8, dtype=torch.bfloat16)
     assert net(x, mu, torch.tensor([5])).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_normalisation_stands_large_values_in_half_precision(dtype):
+    norm, x = ChannelLayerNorm(8), 2000 * torch.randn(1, 8, 3, 3)
+    scale, shift = torch.rand(2, 1, 8, 1, 1)
+    expected = norm(x, scale, shift)
+    halves = norm.to(dtype)(x.to(dtype), scale.to(dtype), shift.to(dtype))
+    assert halves.dtype == dtype
+    torch.testing.assert_close(halves.float(), expected, rtol=0.02, atol=0.02)
 
 
 def test_refuses_unfit_shapes():
