@@ -224,7 +224,7 @@ def _add_enhancer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', help='cpu, cuda, cuda:1 ...; the GPU if there is one by default')
     parser.add_argument('--self-ensemble', action='store_true', help='average eight views; eight times slower')
     parser.add_argument('--dtype', choices=DTYPES, default='float32', help='half precision, for GPUs (float32)')
-    parser.add_argument('--compile', action='store_true', help='compile the network: a minute, then faster')
+    parser.add_argument('--compile', action='store_true', help='compile the network: minutes at first, then faster')
 
 
 def _enhancer(options: argparse.Namespace):
