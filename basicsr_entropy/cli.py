@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from basicsr_entropy._memory import keep_freed_memory
+
 USAGE = """usage: basicsr-entropy COMMAND ...
 
 commands:
@@ -56,6 +58,8 @@ def _dispatch(arguments: Sequence[str]) -> int:
         print(USAGE, end='')
         return 0 if arguments else 2
     name, *rest = arguments
+    if name in ('train', 'test', 'enhance', 'app'):
+        keep_freed_memory()
     if name in ('train', 'test'):
         from basicsr_entropy import pipeline
 

@@ -67,7 +67,7 @@ class Tiling:
         ValueError: If a value is out of its range.
     """
 
-    size: int = 512
+    size: int = 1024
     overlap: int = 64
     mode: str = 'per_step'
 
