@@ -38,18 +38,18 @@ def enhance_upload(
     """
     if path is None:
         raise gr.Error('Drop a photograph first.', print_exception=False)
-    start = time.perf_counter()
+    start, steps = time.perf_counter(), int(steps)
     try:
         photograph = read_photograph(path)
-        chosen = enhancer.changed(sampler=sampler, steps=int(steps), seed=int(seed))
+        chosen = enhancer.changed(sampler=sampler, steps=steps, seed=int(seed))
         enhanced = chosen(
-            photograph.pixels, callback=lambda index, *_: progress((index + 1, int(steps)), unit='evaluations')
+            photograph.pixels, callback=lambda index, *_: progress((index + 1, steps), unit='evaluations')
         )
         with TemporaryDirectory() as folder:
             file = Path(folder, f'{Path(path).stem}_enhanced{Path(path).suffix}')
             write_photograph(file, photograph._replace(pixels=enhanced))
             height, width = enhanced.shape[:2]
-            line = f'{width} x {height} pixels, {int(steps)} evaluations, {time.perf_counter() - start:.1f} s'
+            line = f'{width} x {height} pixels, {steps} evaluations, {time.perf_counter() - start:.1f} s'
             yield (_shown(photograph.pixels), _shown(enhanced)), str(file), line
     except (ValueError, OSError, RuntimeError) as error:
         message = str(error).replace(str(path), Path(path).name)

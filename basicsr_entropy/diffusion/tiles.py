@@ -164,14 +164,16 @@ def tiled_network(
     def tiled(x_t: torch.Tensor, mu: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         if not seen or not torch.equal(seen[-1], t):
             seen.append(t)
-        tiles, joined = cut(x_t, blended=tiling.mode == 'per_step' or len(seen) >= evaluations), torch.zeros_like(x_t)
+        overlapping = cut(x_t, blended=True)
+        blended = tiling.mode == 'per_step' or len(seen) >= evaluations
+        tiles, joined = overlapping if blended else cut(x_t, blended=False), torch.zeros_like(x_t)
         with share() as statistics, tqdm(desc='tiles', unit='tile', leave=False, disable=not progress) as bar:
 
             def see(tile: Tile) -> torch.Tensor:
                 bar.update()
                 return network(tile.of(x_t), tile.of(mu), t)
 
-            gathered = [] if statistics is None else _gathered(cut(x_t, blended=True))
+            gathered = [] if statistics is None else _gathered(overlapping)
             bar.reset(len(tiles) + sum(map(len, gathered)))
             for each in gathered:
                 for tile, (rows, columns) in zip(each, _shares(each, multiple)):
