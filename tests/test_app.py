@@ -53,6 +53,12 @@ def drop(page, path):
     page.get_by_role('button', name='Enhance', exact=True).click()
 
 
+def before_and_after(page):
+    """The slider's two images, which may come after the line below them."""
+    images = page.get_by_test_id('imageslider-image')
+    return [images.nth(i).element_handle() for i in range(2)]
+
+
 @needs_chromium
 def test_enhances_a_dropped_photograph(page, enhancer, tmp_path):
     night = tmp_path / 'night.png'
@@ -63,8 +69,9 @@ def test_enhances_a_dropped_photograph(page, enhancer, tmp_path):
     page.get_by_label('Seed').fill('7')
     drop(page, night)
     page.get_by_text('40 x 48 pixels, 2 evaluations, ').wait_for()  # upright
-    before_and_after = page.locator('img[src*="/file="]:visible')
-    assert len({image.get_attribute('src') for image in before_and_after.all()}) >= 2
+    for shown in before_and_after(page):
+        page.wait_for_function('image => image.naturalWidth == 40 && image.naturalHeight == 48', arg=shown)
+    assert len({image.get_attribute('src') for image in before_and_after(page)}) == 2
     with page.expect_download() as download:
         page.get_by_role('button', name='Download').last.click()
     download.value.save_as(tmp_path / 'bright.png')
