@@ -59,7 +59,7 @@ def _dispatch(arguments: Sequence[str]) -> int:
         return 0 if arguments else 2
     name, *rest = arguments
     if name in ('train', 'test', 'enhance', 'app'):
-        keep_freed_memory()
+        keep_freed_memory(in_threads=name == 'app')  # which enhances in a thread
     if name in ('train', 'test'):
         from basicsr_entropy import pipeline
 
