@@ -31,7 +31,6 @@ setup(
         'rich',
         'safetensors>=0.4',
         'scikit-image>=0.22',
-        'tifffile',
         'tqdm',
     ],
     extras_require={
@@ -39,7 +38,13 @@ setup(
         'lion': ['lion-pytorch>=0.2'],
         'lpips': ['lpips>=0.1.4'],
         # CUDA builds of torch bring Triton along; the tests run its kernel in its interpreter where there is no GPU
-        'dev': ['playwright>=1.50', 'pytest>=8', 'ruff>=0.9', 'triton>=3.6; platform_system == "Linux"'],
+        'dev': [
+            'playwright>=1.50',
+            'pytest>=8',
+            'ruff>=0.9',
+            'tifffile',
+            'triton>=3.6; platform_system == "Linux"',
+        ],
     },
     entry_points={'console_scripts': ['basicsr-entropy=basicsr_entropy.cli:main']},
     classifiers=[

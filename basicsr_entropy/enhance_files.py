@@ -57,7 +57,7 @@ def enhance_files(
     for job in tqdm(jobs, desc='Enhance', unit='image'):
         try:
             _enhance_file(enhancer, job)
-        except (ValueError, OSError, RuntimeError) as error:
+        except Exception as error:  # whatever is wrong with one, the rest go on
             line = next(iter(str(error).splitlines()), type(error).__name__)
             errors.append(line if str(job.source) in line else f'{job.source}: {line}')
             tqdm.write(f'basicsr-entropy: error: {errors[-1]}', file=sys.stderr)

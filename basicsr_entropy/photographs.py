@@ -2,14 +2,14 @@
 
 import glob
 import io
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import tifffile
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from basicsr_entropy._files import written_beside
 from basicsr_entropy.data.images import decode_image
@@ -19,9 +19,11 @@ KINDS = ('PNG', 'JPEG', 'TIFF', 'WEBP', 'BMP')  # PIL's names
 PLAIN_MODES = ('L', 'LA', 'RGB', 'RGBA', 'I;16', 'I;16B')  # PIL's, which arrays hold as they are
 ORIENTATION = 0x0112  # EXIF's tag
 # of a TIFF file's tags, those that say something of the photograph and nothing of how its pixels lie in the file:
-# description, camera, resolution, software, date, artist, XMP, copyright, and the tables of EXIF and GPS
-TIFF_TAGS = (270, 271, 272, 282, 283, 296, 305, 306, 315, 700, 33432, 0x8769, 0x8825)
-SAVING = {'JPEG': {'quality': 95, 'subsampling': 0}, 'WEBP': {'quality': 95}, 'TIFF': {'compression': 'tiff_deflate'}}
+# description, camera, resolution, software, date, artist, XMP, copyright
+TIFF_TAGS = (270, 271, 272, 282, 283, 296, 305, 306, 315, 700, 33432)
+TIFF_TABLES = (0x8769, 0x8825)  # tags that lead to EXIF's own table, and to GPS
+INTEROPERABILITY = 0xA005  # tag of EXIF's own table that leads to a further one
+SAVING = {'JPEG': {'quality': 95, 'subsampling': 0}, 'WEBP': {'quality': 95}}
 
 # from pixels as stored to upright ones, by EXIF's orientation, and back
 _UPRIGHT = {
@@ -43,7 +45,7 @@ class Photograph(NamedTuple):
         pixels: uint8 or uint16, shape (H, W) for gray, else (H, W, C): gray and alpha, RGB or RGBA.
         kind: PIL's name of its file format.
         orientation: EXIF's, which the file's pixels had and will have again, so that its EXIF stays true as it is.
-        exif: EXIF, in the form PIL saves it.
+        exif: EXIF as bytes; for TIFF, the tags that hold it.
         icc: ICC profile.
     """
 
@@ -69,7 +71,7 @@ def read_photograph(path: str | Path) -> Photograph:
                 kind = 'JPEG'
             image.load()  # turns TIFF upright, and takes its orientation away
             tiff = kind == 'TIFF'
-            exif = _tiff_exif(image) if tiff else image.info.get('exif')
+            exif = _tiff_tags(image) if tiff else image.info.get('exif')
             orientation = 1 if tiff else image.getexif().get(ORIENTATION, 1)
             # a profile of inks says nothing of the RGB they become
             icc = image.info.get('icc_profile') if mode != 'CMYK' else None
@@ -84,11 +86,14 @@ def read_photograph(path: str | Path) -> Photograph:
     return Photograph(_UPRIGHT.get(orientation, lambda a: a)(stored), kind, orientation, exif, icc)
 
 
-def _tiff_exif(image: Image.Image) -> Image.Exif:
-    tags, kept = image.getexif(), Image.Exif()
+def _tiff_tags(image: Image.Image) -> TiffImagePlugin.ImageFileDirectory_v2:
+    exif, kept = image.getexif(), TiffImagePlugin.ImageFileDirectory_v2()
     for tag in TIFF_TAGS:
-        if tag in tags:
-            kept[tag] = tags.get_ifd(tag) if tag in (0x8769, 0x8825) else tags[tag]
+        if tag in exif:
+            kept[tag] = exif[tag]
+    for tag in TIFF_TABLES:
+        if table := exif.get_ifd(tag):
+            kept[tag] = {key: value for key, value in table.items() if key != INTEROPERABILITY}
     return kept
 
 
@@ -113,15 +118,17 @@ def _deep_pixels(content: bytes, name: str, mode: str) -> np.ndarray | None:
 def write_photograph(path: str | Path, photograph: Photograph) -> None:
     """Writes a photograph in its own format, whole or not at all; replaces a file that is there.
 
-    JPEG and WebP are written at quality 95. EXIF of 16-bit TIFF is left out.
+    JPEG and WebP are written at quality 95.
 
     Raises:
         OSError: If it cannot be written.
     """
     path = Path(path)
     pixels = np.ascontiguousarray(_STORED.get(photograph.orientation, lambda a: a)(photograph.pixels))
-    if pixels.dtype == np.uint16:
-        content = _encode_deep(pixels, photograph)
+    if photograph.kind == 'TIFF':
+        content = _encode_tiff(pixels, photograph)
+    elif pixels.dtype == np.uint16:
+        content = _encode_deep_png(pixels, photograph)
     else:
         buffer = io.BytesIO()
         known = {'exif': photograph.exif, 'icc_profile': photograph.icc}
@@ -132,12 +139,30 @@ def write_photograph(path: str | Path, photograph: Photograph) -> None:
         beside.write_bytes(content)
 
 
-def _encode_deep(pixels: np.ndarray, photograph: Photograph) -> bytes:
-    if photograph.kind == 'TIFF':
-        buffer = io.BytesIO()
-        photometric = 'rgb' if pixels.ndim == 3 else 'minisblack'
-        tifffile.imwrite(buffer, pixels, photometric=photometric, compression='zlib', iccprofile=photograph.icc)
-        return buffer.getvalue()
+def _encode_tiff(pixels: np.ndarray, photograph: Photograph) -> bytes:
+    """A TIFF file of one strip; PIL itself writes no colours of 16 bits, and no tables into compressed files."""
+    strip = zlib.compress(pixels.astype(pixels.dtype.newbyteorder('<')).tobytes())
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    tags = TiffImagePlugin.ImageFileDirectory_v2(prefix=b'II')
+    tags.update(photograph.exif or {})
+    if photograph.icc:
+        tags[TiffImagePlugin.ICCPROFILE] = photograph.icc
+    tags[TiffImagePlugin.IMAGELENGTH], tags[TiffImagePlugin.IMAGEWIDTH] = pixels.shape[:2]
+    tags[TiffImagePlugin.BITSPERSAMPLE] = (8 * pixels.itemsize,) * channels
+    tags[TiffImagePlugin.SAMPLESPERPIXEL] = channels
+    tags[TiffImagePlugin.PHOTOMETRIC_INTERPRETATION] = 1 if channels < 3 else 2  # gray, RGB
+    if channels in (2, 4):
+        tags[TiffImagePlugin.EXTRASAMPLES] = 2  # alpha, by which colours are not multiplied
+    tags[TiffImagePlugin.COMPRESSION] = TiffImagePlugin.COMPRESSION_INFO_REV['tiff_adobe_deflate']
+    tags[TiffImagePlugin.ROWSPERSTRIP] = pixels.shape[0]
+    tags[TiffImagePlugin.STRIPBYTECOUNTS] = len(strip)
+    tags[TiffImagePlugin.STRIPOFFSETS] = 0  # from the end of the tags
+    buffer = io.BytesIO()
+    tags.save(buffer)
+    return buffer.getvalue() + strip
+
+
+def _encode_deep_png(pixels: np.ndarray, photograph: Photograph) -> bytes:
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
     metadata = {cv2.IMAGE_METADATA_ICCP: photograph.icc}

@@ -3,7 +3,7 @@ import os
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
 
 from basicsr_entropy.photographs import Photograph, find_photographs, read_photograph, write_photograph
 
@@ -42,16 +42,42 @@ def test_pixels_and_profile_of_8_bits_are_kept(tmp_path, suffix, shape):
 @pytest.mark.parametrize('suffix', ['.png', '.tif'])
 def test_pixels_and_profile_of_16_bits_are_kept(tmp_path, suffix, shape):
     pixels, path = noise(*shape, dtype=np.uint16), tmp_path / f'in{suffix}'
-    write_photograph(path, Photograph(pixels, {'.png': 'PNG', '.tif': 'TIFF'}[suffix], 1, exif(), ICC))
+    kind, tags = {'.png': ('PNG', exif()), '.tif': ('TIFF', {0x010F: 'Maker'})}[suffix]
+    write_photograph(path, Photograph(pixels, kind, 1, tags, ICC))
     out = read_photograph(rewrite(path))
     assert out.pixels.dtype == np.uint16
     assert np.array_equal(out.pixels, pixels)
     assert out.icc == ICC
-    if suffix == '.png':
-        with Image.open(path) as file:
-            assert file.getexif()[0x010F] == 'Maker'
-    else:
-        assert np.array_equal(tifffile.imread(path), pixels)  # a second reader
+    with Image.open(path) as file:
+        assert file.getexif()[0x010F] == 'Maker'
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+@pytest.mark.parametrize('shape', [(4, 6), (4, 6, 2), (4, 6, 3), (4, 6, 4)])
+def test_another_reader_reads_tiff_files(tmp_path, shape, dtype):
+    pixels = noise(*shape, dtype=dtype)
+    write_photograph(tmp_path / 'out.tif', Photograph(pixels, 'TIFF', icc=ICC))
+    with tifffile.TiffFile(tmp_path / 'out.tif') as file:
+        assert np.array_equal(file.asarray(), pixels)
+        assert file.pages[0].iccprofile == ICC
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_tables_of_tiff_files_are_kept(tmp_path, dtype):
+    shot, place = {0x829A: 0.125, 0x9003: '2026:11:24 20:15:00', 0x9286: b'night'}, {1: 'N', 2: (51.0, 28.0, 40.0)}
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags.update({0x010F: 'Maker', 0x8769: {**shot, 0xA005: 8}, 0x8825: place})
+    path, pixels = tmp_path / 'in.tif', noise(4, 6, 3, dtype=dtype)
+    if dtype == np.uint8:
+        Image.fromarray(pixels).save(path, tiffinfo=tags)
+    else:  # which PIL does not write
+        write_photograph(path, Photograph(pixels, 'TIFF', 1, tags))
+    with Image.open(rewrite(path)) as out:
+        assert out.getexif()[0x010F] == 'Maker'
+        assert out.getexif().get_ifd(0x8769) == shot
+        assert out.getexif().get_ifd(0x8825) == place
+    with tifffile.TiffFile(tmp_path / 'out.tif') as file:
+        assert file.pages[0].tags['ExifTag'].value['DateTimeOriginal'] == shot[0x9003]
 
 
 @pytest.mark.parametrize('mode', ['CMYK', 'P', '1'])
@@ -69,7 +95,7 @@ def test_reads_16_bits_of_either_byte_order(tmp_path):
 
 
 @pytest.mark.parametrize('orientation', range(1, 9))
-@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.webp', '.tif', 'deep.png'])
+@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.webp', '.tif', 'deep.png', 'deep.tif'])
 def test_orientation_is_handled_once(tmp_path, suffix, orientation):
     stored = np.zeros((16, 32, 3), np.uint8)
     stored[:8, :8] = 255  # a mark in one corner
@@ -79,6 +105,9 @@ def test_orientation_is_handled_once(tmp_path, suffix, orientation):
         upright = np.asarray(ImageOps.exif_transpose(_tagged(stored, orientation)))
         deep = upright.astype(np.uint16) * 257
         write_photograph(path, Photograph(deep, 'PNG', orientation, exif(orientation), None))
+    elif suffix == 'deep.tif':
+        tag = (0x0112, 'H', 1, orientation)
+        tifffile.imwrite(path, stored.astype(np.uint16) * 257, photometric='rgb', extratags=[tag])
     else:
         Image.fromarray(stored).save(path, exif=exif(orientation))
 
