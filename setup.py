@@ -26,7 +26,7 @@ setup(
         'lmdb>=1.4',
         'opencv-python>=4.12',
         'numpy',
-        'pillow>=10',
+        'pillow>=12',
         'pyyaml',
         'rich',
         'safetensors>=0.4',

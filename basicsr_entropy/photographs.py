@@ -80,6 +80,8 @@ def read_photograph(path: str | Path) -> Photograph:
         raise ValueError(f'{path} cannot be read as an image; it is damaged or of an unknown kind') from error
     if kind not in KINDS:
         raise ValueError(f'{path} is a {kind} file; known are {", ".join(KINDS)}')
+    if mode in ('I', 'F'):
+        raise ValueError(f'{path} holds numbers of 32 bits, which have no range; known are 8 and 16 bits')
     may_be_deep = kind in ('PNG', 'TIFF') and mode in PLAIN_MODES
     deep = _deep_pixels(content, str(path), mode) if may_be_deep else None
     stored = pixels if deep is None else deep
@@ -99,9 +101,11 @@ def _tiff_tags(image: Image.Image) -> TiffImagePlugin.ImageFileDirectory_v2:
 
 def _pixels(image: Image.Image) -> np.ndarray:
     """8-bit pixels, or 16-bit gray ones, which are all that PIL reads."""
-    if image.mode not in PLAIN_MODES:
-        clear = 'transparency' in image.info or image.mode in ('PA', 'La', 'RGBa')
-        image = image.convert('L' if image.mode == '1' else 'RGBA' if clear else 'RGB')
+    clear = 'transparency' in image.info or image.mode in ('PA', 'La', 'RGBa')
+    if image.mode in ('1', 'L'):
+        image = image.convert('LA' if clear else 'L')
+    elif image.mode not in PLAIN_MODES or (image.mode == 'RGB' and clear):
+        image = image.convert('RGBA' if clear else 'RGB')
     return np.asarray(image)
 
 

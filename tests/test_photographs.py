@@ -88,6 +88,14 @@ def test_pixels_of_other_kinds_are_read(tmp_path, mode):
     assert np.array_equal(read_photograph(tmp_path / 'in.tif').pixels, expected)
 
 
+@pytest.mark.parametrize(('mode', 'clear'), [('L', 7), ('RGB', (1, 2, 3)), ('P', 3)])
+def test_a_colour_that_is_transparent_becomes_alpha(tmp_path, mode, clear):
+    Image.fromarray(noise(4, 6, 3)).convert(mode).save(tmp_path / 'in.png', transparency=clear)
+    with Image.open(tmp_path / 'in.png') as image:
+        expected = np.asarray(image.convert('LA' if mode == 'L' else 'RGBA'))
+    assert np.array_equal(read_photograph(tmp_path / 'in.png').pixels, expected)
+
+
 def test_reads_16_bits_of_either_byte_order(tmp_path):
     pixels = noise(4, 6, dtype=np.uint16)
     tifffile.imwrite(tmp_path / 'in.tif', pixels, byteorder='>', photometric='minisblack')
@@ -140,6 +148,9 @@ def test_damaged_and_unknown_files_are_named(tmp_path):
     Image.fromarray(noise(4, 6, 3)).save(tmp_path / 'moving.gif')
     with pytest.raises(ValueError, match='moving.gif is a GIF file; known are PNG, JPEG'):
         read_photograph(tmp_path / 'moving.gif')
+    tifffile.imwrite(tmp_path / 'floats.tif', np.zeros((4, 6), np.float32))
+    with pytest.raises(ValueError, match='floats.tif holds numbers of 32 bits, which have no range; known are 8 and'):
+        read_photograph(tmp_path / 'floats.tif')
 
 
 def test_writes_whole_or_not_at_all(tmp_path, monkeypatch):
