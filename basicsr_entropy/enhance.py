@@ -14,7 +14,7 @@ from basicsr_entropy.diffusion import MeanRevertingSDE, spaced_times, step_of
 from basicsr_entropy.diffusion.tiles import Tiling
 from basicsr_entropy.models.checkpoint import load_weights
 from basicsr_entropy.models.pretrained import Pretrained, read_pretrained
-from basicsr_entropy.models.sampling import restore
+from basicsr_entropy.models.sampling import check_seed, restore
 from basicsr_entropy.models.speed import Speed
 from basicsr_entropy.pipeline import read_option_file
 from basicsr_entropy.pixels import Picture, unpack
@@ -43,7 +43,7 @@ class Enhancer:
         compile: See `Speed`.
 
     Raises:
-        KeyError, ValueError: If an option is unknown or out of its range.
+        KeyError, ValueError: If an option is unknown or out of its range, or torch cannot compute on the device.
     """
 
     def __init__(
@@ -62,7 +62,8 @@ class Enhancer:
     ) -> None:
         check_arguments(MeanRevertingSDE, pretrained.sde, 'sde')
         check_choice('dtype', dtype, DTYPES)
-        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        check_seed('seed', seed)
+        self.device = _usable_device(device)
         self.process = MeanRevertingSDE(**pretrained.sde).to(self.device)
         self.own_sampler = pretrained.sampler
         self.sampling = self._sampling(sampler, steps)
@@ -112,7 +113,9 @@ class Enhancer:
         """
         other = copy.copy(self)
         other.sampling = self._sampling(sampler, steps)
-        other.seed = self.seed if seed is None else seed
+        if seed is not None:
+            check_seed('seed', seed)
+            other.seed = seed
         return other
 
     def _sampling(self, sampler: str | None, steps: int | None) -> dict[str, Any]:
@@ -161,3 +164,13 @@ class Enhancer:
             **self.sampling,
         )
         return pack(restored)
+
+
+def _usable_device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    try:
+        return torch.zeros((), device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # builds of torch differ in which
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"device: torch cannot compute on '{device}' here: {reason}") from error

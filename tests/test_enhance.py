@@ -77,6 +77,8 @@ def test_changes_share_the_network(pretrained, image):
     assert torch.equal(enhancer(image), Enhancer(pretrained, seed=3)(image))
     with pytest.raises(ValueError, match='steps must be a whole number from 1 to 10'):
         enhancer.changed(steps=11)
+    with pytest.raises(ValueError, match='seed must be a whole number from 0'):
+        enhancer.changed(seed=-1)
 
 
 def test_needs_no_option_file(pretrained, image, tmp_path):
@@ -97,6 +99,14 @@ def test_needs_no_option_file(pretrained, image, tmp_path):
         ({'sampler': 'ddim'}, ValueError, "sampler must be one of .*, got 'ddim'"),
         ({'steps': 11}, ValueError, 'steps must be a whole number from 1 to 10'),
         ({'steps': 0}, ValueError, 'steps must be a whole number from 1 to 10'),
+        ({'seed': -1}, ValueError, 'seed must be a whole number from 0 to 9223372036854775807, got -1'),
+        (
+            {'seed': 2**63},
+            ValueError,
+            'seed must be a whole number from 0 to 9223372036854775807, got 9223372036854775808',
+        ),
+        ({'device': 'gpu'}, ValueError, "device: torch cannot compute on 'gpu' here: "),
+        ({'device': 'cuda:99'}, ValueError, "device: torch cannot compute on 'cuda:99' here: "),
         ({'dtype': 'half'}, ValueError, "dtype must be one of float32, bf16, fp16, got 'half'"),
         ({'tile': {'sise': 9}}, KeyError, "tile.sise: there is no such option; did you mean 'size'"),
         ({'tile': {'size': 9, 'overlap': 9}}, ValueError, 'overlap must be smaller than size'),

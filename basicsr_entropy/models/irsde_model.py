@@ -18,14 +18,14 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from basicsr_entropy._checks import check_choice, is_whole
+from basicsr_entropy._checks import check_choice
 from basicsr_entropy._registry import build, check_arguments, check_keys, look_up_type, suggestion
 from basicsr_entropy.diffusion import SAMPLERS, MeanRevertingSDE, spaced_times, step_of
 from basicsr_entropy.diffusion.tiles import Tiling
 from basicsr_entropy.losses import check_comparing, compare
 from basicsr_entropy.models.checkpoint import load_weights, read_weights
 from basicsr_entropy.models.progressive_model import BatchSchedule
-from basicsr_entropy.models.sampling import restore
+from basicsr_entropy.models.sampling import check_seed, restore
 from basicsr_entropy.models.speed import Speed
 
 COMPARED = ('state', 'x0', 'noise')
@@ -84,7 +84,7 @@ class IRSDEModel(SRModel):
         check_keys(options, SAMPLER_DEFAULTS, 'val.sampler')
         given = {key: value for key, value in options.items() if value is not None}
         sampler = {**SAMPLER_DEFAULTS, **given}
-        kind, seed = sampler['type'], sampler['seed']
+        kind = sampler['type']
         if kind not in tuple(SAMPLERS):
             raise ValueError(f"val.sampler.type: no sampler '{kind}'{suggestion(kind, SAMPLERS)}")
         try:
@@ -92,8 +92,7 @@ class IRSDEModel(SRModel):
             spaced_times(self.process, sampler['steps'], sampler['spacing'])
         except ValueError as error:
             raise ValueError(f'val.sampler.{error}') from error
-        if not is_whole(seed, 0):
-            raise ValueError(f'val.sampler.seed must be a whole number from 0 up, got {seed!r}')
+        check_seed('val.sampler.seed', sampler['seed'])
         if not isinstance(sampler['progress'], bool):
             raise ValueError(f'val.sampler.progress must be true or false, got {sampler["progress"]!r}')
         return sampler

@@ -6,10 +6,19 @@ from typing import Any
 import torch
 from torch import nn
 
+from basicsr_entropy._checks import is_whole
 from basicsr_entropy.archs.global_mean import gathered_means
 from basicsr_entropy.diffusion import MeanRevertingSDE
 from basicsr_entropy.diffusion.tiles import Tiling, sample_tiled
 from basicsr_entropy.models.speed import Speed
+
+LARGEST_SEED = 2**63 - 1  # that torch takes
+
+
+def check_seed(name: str, seed: object) -> None:
+    """Raises a ValueError that begins with the option's name unless it is a seed."""
+    if not is_whole(seed, 0) or seed > LARGEST_SEED:
+        raise ValueError(f'{name} must be a whole number from 0 to {LARGEST_SEED}, got {seed!r}')
 
 
 def restore(

@@ -327,7 +327,11 @@ def test_leaves_the_callers_options_as_they_are(options):
         ({'val__sampler': {'order': 1}}, ValueError, 'val.sampler.order is an option of mr_ode and mr_sde'),
         ({'val__sampler': {'type': 'mr_ode', 'form': 'x0'}}, ValueError, 'val.sampler.form must be one of data, noise'),
         ({'val__sampler': {'spacing': 'linear'}}, ValueError, 'val.sampler.spacing must be one of trailing'),
-        ({'val__sampler': {'seed': -1}}, ValueError, 'val.sampler.seed must be a whole number from 0 up, got -1'),
+        (
+            {'val__sampler': {'seed': -1}},
+            ValueError,
+            'val.sampler.seed must be a whole number from 0 to 9223372036854775807, got -1',
+        ),
         ({'val__sampler': {'progress': 'yes'}}, ValueError, 'val.sampler.progress must be true or false'),
         ({'val__sampler': {'step': 1}}, KeyError, 'val.sampler.step: there is no such option'),
         ({'val__tile': {'sise': 9}}, KeyError, "val.tile.sise: there is no such option; did you mean 'size'"),
