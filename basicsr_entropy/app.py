@@ -138,7 +138,7 @@ def serve(app: gr.Blocks, host: str = '127.0.0.1', port: int | None = None, brow
             footer_links=[],
             theme=gr.themes.Default(**fonts),
         )
-    except OSError as error:
+    except (OSError, OverflowError) as error:  # the latter for a port above 65535
         where = f'{host}:{port}' if port else host
         raise OSError(f'cannot listen at {where}; it is taken, or no address of this machine') from error
     return address

@@ -191,7 +191,7 @@ def find_photographs(inputs: Sequence[str]) -> list[tuple[Path, Path]]:
     Raises:
         FileNotFoundError: If a word stands for nothing.
     """
-    found: dict[Path, Path] = {}
+    found: dict[Path, tuple[Path, Path]] = {}
     for word in inputs:
         path = Path(word).expanduser()
         if path.is_dir():
@@ -206,5 +206,5 @@ def find_photographs(inputs: Sequence[str]) -> list[tuple[Path, Path]]:
             what = 'holds no photograph' if path.is_dir() else 'no such file or folder, and nothing matches it'
             raise FileNotFoundError(f'{word}: {what}')
         for file, name in matches:
-            found.setdefault(file, name)
-    return list(found.items())
+            found.setdefault(file.resolve(), (file, name))
+    return list(found.values())

@@ -4,6 +4,7 @@ What BasicSR would only find out deep inside a run, or report as a bare KeyError
 the option.
 """
 
+import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,8 @@ from basicsr_entropy.data.layouts import shared_images
 from basicsr_entropy.data.sources import layout_and_split
 from basicsr_entropy.models.irsde_model import IRSDEModel
 from basicsr_entropy.models.progressive_model import BatchSchedule, ProgressiveSRModel
+
+TEXT_LIKE_A_NUMBER = re.compile(r'[-+]?[0-9]+\.?[0-9]*[eE][-+]?[0-9]+')
 
 
 def run(arguments: Sequence[str], is_train: bool) -> None:
@@ -101,6 +104,9 @@ def check_options(opt: Mapping[str, Any], is_train: bool) -> None:
     for key in (*sections, 'train', 'logger') if is_train else (*sections, 'val'):
         if opt.get(key) is None:
             raise KeyError(f'{key}: missing from the option file')
+    for key in opt:
+        if key not in ('name', 'path'):
+            _check_numbers(opt[key], key)
     if opt['num_gpu'] and not torch.cuda.is_available():
         raise ValueError(f'num_gpu: {opt["num_gpu"]} asked for, but torch sees no CUDA device; use auto or 0')
     look_up(MODEL_REGISTRY, opt['model_type'], 'model_type')
@@ -118,6 +124,19 @@ def check_options(opt: Mapping[str, Any], is_train: bool) -> None:
         _check_losses(opt)
         _check_scheduler(opt['train'])
     _warn_of_shared_images(opt)
+
+
+def _check_numbers(value: Any, path: str) -> None:
+    """Raises a ValueError for text such as 1e-4, which YAML 1.1 does not take for a number."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key != 'name':
+                _check_numbers(inner, f'{path}.{key}')
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            _check_numbers(inner, path)
+    elif isinstance(value, str) and TEXT_LIKE_A_NUMBER.fullmatch(value):
+        raise ValueError(f'{path}: YAML reads {value} as text; write !!float {value}')
 
 
 def _check_schedule(opt: Mapping[str, Any]) -> None:

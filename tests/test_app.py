@@ -103,6 +103,8 @@ def test_says_that_a_port_is_taken(enhancer):
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=f'cannot listen at 127.0.0.1:{port}; it is taken'):
             serve(build_app(enhancer, 'tiny'), port=port)
+    with pytest.raises(OSError, match='cannot listen at 127.0.0.1:65536; it is taken, or no address'):
+        serve(build_app(enhancer, 'tiny'), port=65536)
 
 
 def test_says_which_package_is_missing(run, monkeypatch):

@@ -227,6 +227,8 @@ def test_broken_data_is_one_line_that_names_it(run, write_options, lolv1, damage
             {'train__total_iter': 100_002},
             'train.scheduler.periods: they end at iteration 100000, train.total_iter is 100002',
         ),
+        ({'train__optim_g__lr': '1e-3'}, 'train.optim_g.lr: YAML reads 1e-3 as text; write !!float 1e-3'),
+        ({'train__scheduler__periods': ['1e5']}, 'train.scheduler.periods: YAML reads 1e5 as text; write !!float 1e5'),
         ({'val__sampler': {'type': 'ddim'}}, "val.sampler.type: no sampler 'ddim'"),
         pytest.param(
             {'num_gpu': 1},

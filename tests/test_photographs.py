@@ -178,6 +178,11 @@ def test_finds_files_folders_and_patterns(tmp_path, monkeypatch):
 
     assert found('a.png') == {'a.png': 'a.png'}
     assert found('night') == {'night/b.JPG': 'b.JPG', 'night/deep/c.tif': 'deep/c.tif'}
+    assert found('a.png', './night/../a.png', 'night/b.JPG', 'night') == {
+        'a.png': 'a.png',
+        'night/b.JPG': 'b.JPG',
+        'night/deep/c.tif': 'deep/c.tif',
+    }
     assert found('night/*.JPG', 'a.png') == {'night/b.JPG': 'b.JPG', 'a.png': 'a.png'}
     assert found('night/**/*.tif') == {'night/deep/c.tif': 'c.tif'}
     (tmp_path / 'empty').mkdir()
