@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from basicsr_entropy._files import written_beside
-from basicsr_entropy.data.images import decode_image
-from basicsr_entropy.data.pairing import IMAGE_SUFFIXES
+from basicsr_entropy.data.images import decode_image, of_any_size
+from basicsr_entropy.data.pairing import images_in
 
 KINDS = ('PNG', 'JPEG', 'TIFF', 'WEBP', 'BMP')  # PIL's names
 PLAIN_MODES = ('L', 'LA', 'RGB', 'RGBA', 'I;16', 'I;16B')  # PIL's, which arrays hold as they are
@@ -65,7 +65,7 @@ def read_photograph(path: str | Path) -> Photograph:
     """
     content = Path(path).read_bytes()
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with of_any_size(), Image.open(io.BytesIO(content)) as image:
             kind, mode = image.format, image.mode
             if kind == 'MPO':  # a JPEG with further pictures behind it, as telephones write
                 kind = 'JPEG'
@@ -183,7 +183,8 @@ def find_photographs(inputs: Sequence[str]) -> list[tuple[Path, Path]]:
     """Files that the words of a command line stand for.
 
     Args:
-        inputs: Files, folders (searched whole) or patterns such as 'night/*.jpg' or 'night/**/*.png'.
+        inputs: Files, folders (searched whole, but for what is hidden) or patterns such as 'night/*.jpg' or
+            'night/**/*.png'.
 
     Returns:
         Each file, and its path below its folder, or its bare name.
@@ -195,8 +196,7 @@ def find_photographs(inputs: Sequence[str]) -> list[tuple[Path, Path]]:
     for word in inputs:
         path = Path(word).expanduser()
         if path.is_dir():
-            inside = sorted(p for p in path.rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-            matches = [(file, file.relative_to(path)) for file in inside]
+            matches = [(file, file.relative_to(path)) for file in images_in(path)]
         elif path.is_file():
             matches = [(path, Path(path.name))]
         else:

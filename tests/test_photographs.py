@@ -153,6 +153,14 @@ def test_damaged_and_unknown_files_are_named(tmp_path):
         read_photograph(tmp_path / 'floats.tif')
 
 
+def test_reads_photographs_of_any_size(tmp_path, monkeypatch):
+    Image.fromarray(noise(6, 8, 3)).save(tmp_path / 'large.png')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 6 * 8 // 2 - 1)
+    assert read_photograph(tmp_path / 'large.png').pixels.shape == (6, 8, 3)
+    with pytest.raises(Image.DecompressionBombError):  # for others it is as it was
+        Image.open(tmp_path / 'large.png')
+
+
 def test_writes_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / 'out.png'
     path.write_text('before')
@@ -169,7 +177,7 @@ def test_writes_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def test_finds_files_folders_and_patterns(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ('a.png', 'night/b.JPG', 'night/deep/c.tif', 'night/notes.txt'):
+    for name in ('a.png', 'night/b.JPG', 'night/._b.JPG', 'night/deep/c.tif', 'night/notes.txt'):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 _UPRIGHT = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # as EXIF says, unlike IMREAD_UNCHANGED
 
@@ -49,6 +50,16 @@ def read_file(path: str) -> bytes:
 def image_of_file(path: str, read: Callable[[str], bytes] = read_file) -> Iterator[np.ndarray]:
     """The image of a file, as `StoreReader.image` gives that of a key."""
     yield decode_image(read(path), path)
+
+
+@contextmanager
+def of_any_size() -> Iterator[None]:
+    """Within, PIL opens images of any size: its limit is for files of strangers, and below what cameras have."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def size_of(image: np.ndarray) -> str:

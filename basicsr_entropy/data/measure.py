@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from basicsr_entropy.data import scenes
 from basicsr_entropy.data.exclusion import is_excluded
-from basicsr_entropy.data.images import image_of_file, to_float
+from basicsr_entropy.data.images import image_of_file, of_any_size, to_float
 from basicsr_entropy.data.layouts import SPLITS, check_splits, find_splits
 from basicsr_entropy.data.lmdb_store import StoreReader, store_path
 from basicsr_entropy.data.pairing import ROLES, Matched, Pair, match_folders, match_keys
@@ -203,9 +203,9 @@ def _channels(store: StoreReader | None, name: str) -> int:
     if store is not None and store.raw:
         return 3
     try:
-        with Header.open(BytesIO(store.get(name)) if store else name) as header:
+        with of_any_size(), Header.open(BytesIO(store.get(name)) if store else name) as header:
             if header.has_transparency_data:
                 return 4
             return 1 if Header.getmodebase(header.mode) == 'L' else 3
-    except (UnidentifiedImageError, Header.DecompressionBombError):
+    except UnidentifiedImageError:
         return 3

@@ -11,6 +11,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from basicsr_entropy.data.encoding import PairEncoder, Recipe, stamps_of
+from basicsr_entropy.data.images import of_any_size
 from basicsr_entropy.data.layouts import FoundSplit, check_splits, find_splits
 from basicsr_entropy.data.lmdb_store import read_manifest, store_key
 from basicsr_entropy.data.pairing import Pair, pair_folders
@@ -192,8 +193,8 @@ def _bytes_a_pixel(pairs: Sequence[Pair], recipe: Recipe) -> float:
 def _header_size(file: str) -> tuple[int, int]:
     """(width, height) of an image as it is shown, from its header alone."""
     try:
-        with Image.open(file) as image:
+        with of_any_size(), Image.open(file) as image:
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
             return image.size[::-1] if turned else image.size
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError as error:
         raise ValueError(f'{file} cannot be read as an image; it is damaged or of an unknown kind') from error
