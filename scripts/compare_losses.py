@@ -35,6 +35,10 @@ def measure(train: dict, test: dict, name: str, seed: int, iterations: int | Non
     if iterations is not None:
         train['train'] = {**train['train'], 'total_iter': iterations}
         train['train']['scheduler'] = {**train['train']['scheduler'], 'periods': [iterations]}
+        crops = train['datasets']['train']
+        if phases := crops.get('iters'):
+            shares = [max(1, round(phase * iterations / sum(phases))) for phase in phases]
+            train['datasets'] = {**train['datasets'], 'train': {**crops, 'iters': shares}}
     latest = f'experiments/{name}/models/net_g_latest.pth'
     if not Path(latest).is_file():
         run('train', train, folder, '--auto_resume')
