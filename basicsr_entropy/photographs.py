@@ -92,7 +92,9 @@ def _tiff_tags(image: Image.Image) -> TiffImagePlugin.ImageFileDirectory_v2:
     exif, kept = image.getexif(), TiffImagePlugin.ImageFileDirectory_v2()
     for tag in TIFF_TAGS:
         if tag in exif:
-            kept[tag] = exif[tag]
+            value = exif[tag]
+            # PIL reads text as Latin-1, whatever it is in, and would write what is not ASCII as question marks
+            kept[tag] = value.encode('latin-1') if isinstance(value, str) else value
     for tag in TIFF_TABLES:
         if table := exif.get_ifd(tag):
             kept[tag] = {key: value for key, value in table.items() if key != INTEROPERABILITY}

@@ -66,7 +66,7 @@ def test_another_reader_reads_tiff_files(tmp_path, shape, dtype):
 def test_tables_of_tiff_files_are_kept(tmp_path, dtype):
     shot, place = {0x829A: 0.125, 0x9003: '2026:11:24 20:15:00', 0x9286: b'night'}, {1: 'N', 2: (51.0, 28.0, 40.0)}
     tags = TiffImagePlugin.ImageFileDirectory_v2()
-    tags.update({0x010F: 'Maker', 0x8769: {**shot, 0xA005: 8}, 0x8825: place})
+    tags.update({0x010F: 'Maker', 0x013B: 'Jürgen'.encode(), 0x8769: {**shot, 0xA005: 8}, 0x8825: place})
     path, pixels = tmp_path / 'in.tif', noise(4, 6, 3, dtype=dtype)
     if dtype == np.uint8:
         Image.fromarray(pixels).save(path, tiffinfo=tags)
@@ -74,6 +74,7 @@ def test_tables_of_tiff_files_are_kept(tmp_path, dtype):
         write_photograph(path, Photograph(pixels, 'TIFF', 1, tags))
     with Image.open(rewrite(path)) as out:
         assert out.getexif()[0x010F] == 'Maker'
+        assert out.getexif()[0x013B].encode('latin-1').decode() == 'Jürgen'
         assert out.getexif().get_ifd(0x8769) == shot
         assert out.getexif().get_ifd(0x8825) == place
     with tifffile.TiffFile(tmp_path / 'out.tif') as file:
