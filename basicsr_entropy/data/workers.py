@@ -1,6 +1,8 @@
 """Processes that read ahead, for the passes over a whole set."""
 
+import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import cv2
@@ -24,9 +26,18 @@ def in_workers(dataset: Dataset, workers: int) -> Iterator[Any]:
         # one thread each, or workers would fight over the CPUs; set before the fork, as a child would wait for ever for
         # the threads of the pool that it copied to end
         cv2.setNumThreads(1)
-        return iter(DataLoader(dataset, batch_size=None, num_workers=workers, collate_fn=_as_it_is))
+        start = partial(_end_without, os.getpid())
+        return iter(
+            DataLoader(dataset, batch_size=None, num_workers=workers, collate_fn=_as_it_is, worker_init_fn=start)
+        )
     finally:
         cv2.setNumThreads(threads)
+
+
+def _end_without(parent: int, worker: int) -> None:
+    """Ends a worker whose parent was killed while it started: torch would take its new parent for the old, and wait."""
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _as_it_is(item: Any) -> Any:

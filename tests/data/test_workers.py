@@ -1,9 +1,12 @@
+import multiprocessing
+import os
+
 import cv2
 import numpy as np
 import pytest
 from torch.utils.data import Dataset
 
-from basicsr_entropy.data.workers import in_workers
+from basicsr_entropy.data.workers import _end_without, in_workers
 
 
 class Things(Dataset):
@@ -34,3 +37,13 @@ def test_a_worker_has_one_thread_and_this_process_keeps_its_own():
 def test_refuses_a_negative_number():
     with pytest.raises(ValueError, match='--workers: must be at least 0, got -1'):
         in_workers(Things(), -1)
+
+
+def test_a_worker_ends_whose_parent_is_gone_when_it_starts():
+    fork, codes = multiprocessing.get_context('fork'), []
+    for parent in (os.getpid(), os.getppid()):
+        process = fork.Process(target=_end_without, args=(parent, 0))
+        process.start()
+        process.join()
+        codes.append(process.exitcode)
+    assert codes == [0, 1]
