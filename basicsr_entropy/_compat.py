@@ -15,6 +15,8 @@ from pathlib import Path
 
 import torch
 
+from basicsr_entropy._errors import first_line
+
 _MARK = '_basicsr_entropy'
 
 
@@ -182,12 +184,12 @@ def resume_state() -> None:
                         state, asked = load_whole(path, opt), str(path)
                         break
                     except Exception as error:  # whatever a torn file does to the unpickler
-                        print(f'Not resuming from {path}: {_first_line(error)}', file=sys.stderr, flush=True)
+                        print(f'Not resuming from {path}: {first_line(error)}', file=sys.stderr, flush=True)
             elif asked:
                 try:
                     state = load_whole(asked, opt)
                 except Exception as error:
-                    raise ValueError(f'path.resume_state: cannot resume from {asked}: {_first_line(error)}') from error
+                    raise ValueError(f'path.resume_state: cannot resume from {asked}: {first_line(error)}') from error
             if state is not None:
                 opt['path']['resume_state'] = asked
                 train.check_resume(opt, state['iter'])
@@ -196,10 +198,6 @@ def resume_state() -> None:
         return load_resume_state
 
     _replace(train, 'load_resume_state', make)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _check_whole(path: Path) -> None:

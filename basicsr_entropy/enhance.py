@@ -9,6 +9,7 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from basicsr_entropy._checks import check_choice
+from basicsr_entropy._errors import first_line
 from basicsr_entropy._registry import build, check_arguments
 from basicsr_entropy.diffusion import MeanRevertingSDE, spaced_times, step_of
 from basicsr_entropy.diffusion.tiles import Tiling
@@ -172,5 +173,4 @@ def _usable_device(device: str | torch.device | None) -> torch.device:
     try:
         return torch.zeros((), device=device).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # builds of torch differ in which
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"device: torch cannot compute on '{device}' here: {reason}") from error
+        raise ValueError(f"device: torch cannot compute on '{device}' here: {first_line(error)}") from error

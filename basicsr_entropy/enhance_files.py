@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from basicsr_entropy._errors import first_line
 from basicsr_entropy.enhance import Enhancer
 from basicsr_entropy.photographs import Photograph, find_photographs, read_photograph, write_photograph
 
@@ -58,7 +59,7 @@ def enhance_files(
         try:
             _enhance_file(enhancer, job)
         except Exception as error:  # whatever is wrong with one, the rest go on
-            line = next(iter(str(error).splitlines()), type(error).__name__)
+            line = first_line(error)
             errors.append(line if str(job.source) in line else f'{job.source}: {line}')
             tqdm.write(f'basicsr-entropy: error: {errors[-1]}', file=sys.stderr)
     return errors
