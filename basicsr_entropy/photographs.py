@@ -14,9 +14,9 @@ from PIL import Image, TiffImagePlugin
 from basicsr_entropy._files import written_beside
 from basicsr_entropy.data.images import decode_image, of_any_size
 from basicsr_entropy.data.pairing import images_in
+from basicsr_entropy.pixels import PLAIN_MODES, plain_pixels
 
 KINDS = ('PNG', 'JPEG', 'TIFF', 'WEBP', 'BMP')  # PIL's names
-PLAIN_MODES = ('L', 'LA', 'RGB', 'RGBA', 'I;16', 'I;16B')  # PIL's, which arrays hold as they are
 ORIENTATION = 0x0112  # EXIF's tag
 # of a TIFF file's tags, those that say something of the photograph and nothing of how its pixels lie in the file:
 # description, camera, resolution, software, date, artist, XMP, copyright
@@ -75,7 +75,7 @@ def read_photograph(path: str | Path) -> Photograph:
             orientation = 1 if tiff else image.getexif().get(ORIENTATION, 1)
             # a profile of inks says nothing of the RGB they become
             icc = image.info.get('icc_profile') if mode != 'CMYK' else None
-            pixels = _pixels(image)
+            pixels = plain_pixels(image)
     except Exception as error:  # PIL raises many kinds for files that are damaged
         raise ValueError(f'{path} cannot be read as an image; it is damaged or of an unknown kind') from error
     if kind not in KINDS:
@@ -99,16 +99,6 @@ def _tiff_tags(image: Image.Image) -> TiffImagePlugin.ImageFileDirectory_v2:
         if table := exif.get_ifd(tag):
             kept[tag] = {key: value for key, value in table.items() if key != INTEROPERABILITY}
     return kept
-
-
-def _pixels(image: Image.Image) -> np.ndarray:
-    """8-bit pixels, or 16-bit gray ones, which are all that PIL reads."""
-    clear = 'transparency' in image.info or image.mode in ('PA', 'La', 'RGBa')
-    if image.mode in ('1', 'L'):
-        image = image.convert('LA' if clear else 'L')
-    elif image.mode not in PLAIN_MODES or (image.mode == 'RGB' and clear):
-        image = image.convert('RGBA' if clear else 'RGB')
-    return np.asarray(image)
 
 
 def _deep_pixels(content: bytes, name: str, mode: str) -> np.ndarray | None:

@@ -11,7 +11,7 @@ from basicsr_entropy.entropy.functional import LUMA
 
 Picture = Image.Image | np.ndarray | torch.Tensor
 
-PLAIN_MODES = ('L', 'LA', 'RGB', 'RGBA', 'I;16')  # of PIL, which arrays hold as they are
+PLAIN_MODES = ('L', 'LA', 'RGB', 'RGBA', 'I;16', 'I;16B')  # of PIL, which arrays hold as they are
 SLACK = 1e-3  # by which resampled floats may leave 0..1
 
 
@@ -42,15 +42,24 @@ def unpack(image: Picture) -> Unpacked:
     raise TypeError(f'an image is a PIL image, a numpy array or a torch tensor, got {type(image).__name__}')
 
 
+def plain_pixels(image: Image.Image) -> np.ndarray:
+    """Pixels of a PIL image, uint8, or uint16 of 16-bit gray: (H, W) for gray, else (H, W, C): with alpha, RGB or RGBA.
+
+    A colour that is transparent becomes alpha. Images of 32 bits have no range; here they are cut to 8.
+    """
+    clear = 'transparency' in image.info or image.mode in ('PA', 'La', 'RGBa')
+    if image.mode in ('1', 'L'):
+        image = image.convert('LA' if clear else 'L')
+    elif image.mode not in PLAIN_MODES or (image.mode == 'RGB' and clear):
+        image = image.convert('RGBA' if clear else 'RGB')
+    pixels = np.asarray(image)
+    return pixels.astype(pixels.dtype.newbyteorder('='), copy=False)
+
+
 def _unpack_pil(image: Image.Image) -> Unpacked:
-    plain = image
-    if 'transparency' in image.info:
-        plain = image.convert('LA' if image.mode in ('1', 'L') else 'RGBA')
-    elif image.mode not in PLAIN_MODES:
-        if image.mode in ('I', 'F'):
-            raise ValueError(f"a PIL image of mode '{image.mode}' has no range; give an array in [0, 1] instead")
-        plain = image.convert('L' if image.mode == '1' else 'RGB')
-    rgb, pack = _unpack_array(np.asarray(plain))
+    if image.mode in ('I', 'F'):
+        raise ValueError(f"a PIL image of mode '{image.mode}' has no range; give an array in [0, 1] instead")
+    rgb, pack = _unpack_array(plain_pixels(image))
 
     def pack_pil(enhanced: torch.Tensor) -> Image.Image:
         packed = Image.fromarray(pack(enhanced))

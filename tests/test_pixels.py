@@ -38,6 +38,19 @@ def test_pil_images_keep_their_mode_where_they_can(mode):
     assert np.array_equal(np.asarray(packed), np.asarray(image.convert(expected)))
 
 
+@pytest.mark.parametrize(('mode', 'kept'), [('PA', 'RGBA'), ('RGBa', 'RGBA'), ('I;16B', 'I;16')])
+def test_pil_images_of_other_modes_keep_alpha_and_depth(mode, kept):
+    if mode == 'I;16B':
+        pixels = array(np.uint16, 4, 6)
+        image = Image.frombytes(mode, (6, 4), pixels.astype('>u2').tobytes())
+    else:
+        image = Image.fromarray(array(np.uint8, 4, 6, 4) | 0x80).convert('P' if mode == 'PA' else 'RGBA').convert(mode)
+        pixels = np.asarray(image.convert(kept))
+    rgb, pack = unpack(image)
+    assert pack(rgb).mode == kept
+    np.testing.assert_allclose(np.asarray(pack(rgb)).astype(int), pixels, rtol=0, atol=1)
+
+
 def test_alpha_is_kept_and_gray_stays_gray():
     image = array(np.uint8, 4, 6, 4)
     rgb, pack = unpack(image)
