@@ -7,12 +7,14 @@ import random
 import re
 import resource
 import shutil
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from conftest import write_pairs
 from test_prepare import manifest_of
+from tqdm import tqdm
 
 from basicsr_entropy.data import LowLightPairedDataset, Recipe, encoding, prepare_stores, store_writer
 from basicsr_entropy.data.lmdb_store import StoreReader, read_shapes
@@ -30,6 +32,7 @@ def start(source, out, pause=0.002, workers=0, file_size=None):
     """A process that writes each pair as it comes, and pauses at each file it reads."""
 
     def prepare(begun, failed):
+        tqdm.set_lock(threading.RLock())  # the one it shares with this process stays locked if a kill finds it so
         read = encoding.read_file
         encoding.read_file = lambda path: (time.sleep(pause), read(path))[1]
         store_writer._BATCH_BYTES = 1
