@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 import basicsr_entropy  # noqa: F401  (makes basicsr importable)
+from basicsr_entropy.metrics import calculate_lpips
 from basicsr_entropy.pipeline import read_option_file
 from basicsr_entropy.report import METRICS, compare_results
 
@@ -29,8 +30,9 @@ def run(command: str, options: dict, folder: Path, *arguments: str) -> None:
     subprocess.run([sys.executable, '-m', 'basicsr_entropy.cli', command, '-opt', str(path), *arguments], check=True)
 
 
-def measure(train: dict, test: dict, name: str, seed: int, iterations: int | None, folder: Path) -> dict[str, float]:
+def measure(train: dict, test: dict, name: str, seed: int, arguments) -> dict[str, float]:
     """Mean metrics of one training, after its test."""
+    iterations, folder = arguments.iterations, Path(arguments.out)
     train = {**train, 'name': name, 'manual_seed': seed, 'val': None}
     if iterations is not None:
         train['train'] = {**train['train'], 'total_iter': iterations}
@@ -45,7 +47,17 @@ def measure(train: dict, test: dict, name: str, seed: int, iterations: int | Non
     test = {**test, 'name': name, 'path': {**test['path'], 'pretrain_network_g': latest}}
     run('test', test, folder)
     images = compare_results(test)
-    return {key: statistics.mean(image.after[key] for image in images) for key in METRICS}
+    means = {key: statistics.mean(image.after[key] for image in images) for key in METRICS}
+    if trunk := arguments.lpips_trunk:
+        distances = [calculate_lpips(output, truth, trunk=trunk) for _, output, truth in (one.images for one in images)]
+        means['LPIPS'] = statistics.mean(distances)
+    return means
+
+
+def with_deviation(numbers: list[float]) -> str:
+    if len(numbers) == 1:
+        return f'{numbers[0]:.3f}'
+    return f'{statistics.mean(numbers):.3f} ± {statistics.stdev(numbers):.3f}'
 
 
 def main() -> None:
@@ -54,6 +66,7 @@ def main() -> None:
     parser.add_argument('--test', required=True, help='option file that tests them')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0])
     parser.add_argument('--iterations', type=int, help='iterations of each training; those of the files by default')
+    parser.add_argument('--lpips-trunk', help="file with AlexNet's weights: also measures LPIPS (extra `lpips`)")
     parser.add_argument('--out', default='results/compare_losses', help='folder for the numbers')
     arguments = parser.parse_args()
     folder = Path(arguments.out)
@@ -63,18 +76,17 @@ def main() -> None:
     for file in arguments.train:
         train = read_option_file(file)
         results[train['name']] = [
-            measure(train, test, f'{train["name"]}_seed{seed}', seed, arguments.iterations, folder)
-            for seed in arguments.seeds
+            measure(train, test, f'{train["name"]}_seed{seed}', seed, arguments) for seed in arguments.seeds
         ]
     (folder / 'results.json').write_text(json.dumps(results, indent=2))
 
-    table = Table(title=f'{len(arguments.seeds)} seeds, mean and deviation')
+    metrics = [*METRICS, *(['LPIPS'] if arguments.lpips_trunk else [])]
+    table = Table(title=f'seeds {", ".join(map(str, arguments.seeds))}: mean and sample deviation')
     table.add_column('run')
-    for key in METRICS:
+    for key in metrics:
         table.add_column(key, justify='right')
     for name, runs in results.items():
-        columns = [[each[key] for each in runs] for key in METRICS]
-        table.add_row(name, *(f'{statistics.mean(c):.3f} ± {statistics.pstdev(c):.3f}' for c in columns))
+        table.add_row(name, *(with_deviation([each[key] for each in runs]) for key in metrics))
     Console().print(table)
 
 
