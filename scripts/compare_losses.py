@@ -87,8 +87,11 @@ def main() -> None:
         table.add_column(key, justify='right')
     for name, runs in results.items():
         table.add_row(name, *(with_deviation([each[key] for each in runs]) for key in metrics))
-    Console().print(table)
+    Console(width=120).print(table)
 
 
 if __name__ == '__main__':
-    main()
+    try:
+        main()
+    except subprocess.CalledProcessError as error:  # the command has told its own error
+        sys.exit(error.returncode)
