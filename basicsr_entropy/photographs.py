@@ -2,6 +2,7 @@
 
 import glob
 import io
+import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from basicsr_entropy.pixels import PLAIN_MODES, plain_pixels
 
 KINDS = ('PNG', 'JPEG', 'TIFF', 'WEBP', 'BMP')  # PIL's names
 ORIENTATION = 0x0112  # EXIF's tag
+EXIF_MARK = b'Exif\0\0'  # that JPEG puts before it
 # of a TIFF file's tags, those that say something of the photograph and nothing of how its pixels lie in the file:
 # description, camera, resolution, software, date, artist, XMP, copyright
 TIFF_TAGS = (270, 271, 272, 282, 283, 296, 305, 306, 315, 700, 33432)
@@ -45,7 +47,7 @@ class Photograph(NamedTuple):
         pixels: uint8 or uint16, shape (H, W) for gray, else (H, W, C): gray and alpha, RGB or RGBA.
         kind: PIL's name of its file format.
         orientation: EXIF's, which the file's pixels had and will have again, so that its EXIF stays true as it is.
-        exif: EXIF as bytes; for TIFF, the tags that hold it.
+        exif: EXIF as bytes, without its thumbnail; for TIFF, the tags that hold it.
         icc: ICC profile.
     """
 
@@ -71,8 +73,8 @@ def read_photograph(path: str | Path) -> Photograph:
                 kind = 'JPEG'
             image.load()  # turns TIFF upright, and takes its orientation away
             tiff = kind == 'TIFF'
-            exif = _tiff_tags(image) if tiff else image.info.get('exif')
-            orientation = 1 if tiff else image.getexif().get(ORIENTATION, 1)
+            exif = _tiff_tags(image) if tiff else _without_thumbnail(image.info.get('exif'))
+            orientation = 1 if tiff else _orientation(image)
             # a profile of inks says nothing of the RGB they become
             icc = image.info.get('icc_profile') if mode != 'CMYK' else None
             pixels = plain_pixels(image)
@@ -86,6 +88,34 @@ def read_photograph(path: str | Path) -> Photograph:
     deep = _deep_pixels(content, str(path), mode) if may_be_deep else None
     stored = pixels if deep is None else deep
     return Photograph(_UPRIGHT.get(orientation, lambda a: a)(stored), kind, orientation, exif, icc)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ORIENTATION, 1)
+    except (SyntaxError, struct.error):  # damaged EXIF is no damage to the pixels
+        return 1
+
+
+def _without_thumbnail(exif: bytes | None) -> bytes | None:
+    """EXIF whose first table leads to no second: viewers would show the small picture in it, the dark one.
+
+    All else keeps its place, since makers' notes point at places.
+    """
+    if not exif:
+        return None
+    head = len(exif) - len(exif.removeprefix(EXIF_MARK))
+    order = {b'II': '<', b'MM': '>'}.get(exif[head : head + 2])
+    if order is None:
+        return exif
+    changed = bytearray(exif)
+    try:
+        table = head + struct.unpack_from(f'{order}I', exif, head + 4)[0]
+        entries = struct.unpack_from(f'{order}H', exif, table)[0]
+        struct.pack_into(f'{order}I', changed, table + 2 + 12 * entries, 0)
+    except struct.error:  # it ends before its first table does
+        return exif
+    return bytes(changed)
 
 
 def _tiff_tags(image: Image.Image) -> TiffImagePlugin.ImageFileDirectory_v2:
@@ -163,7 +193,7 @@ def _encode_deep_png(pixels: np.ndarray, photograph: Photograph) -> bytes:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
     metadata = {cv2.IMAGE_METADATA_ICCP: photograph.icc}
     if photograph.exif:
-        metadata[cv2.IMAGE_METADATA_EXIF] = photograph.exif.removeprefix(b'Exif\0\0')
+        metadata[cv2.IMAGE_METADATA_EXIF] = photograph.exif.removeprefix(EXIF_MARK)
     metadata = {key: np.frombuffer(value, np.uint8) for key, value in metadata.items() if value}
     written, content = cv2.imencodeWithMetadata('.png', pixels, list(metadata), list(metadata.values()))
     if not written:

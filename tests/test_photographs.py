@@ -1,9 +1,11 @@
+import io
 import os
+import struct
 
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
+from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin
 
 from basicsr_entropy.photographs import Photograph, find_photographs, read_photograph, write_photograph
 
@@ -50,6 +52,33 @@ def test_pixels_and_profile_of_16_bits_are_kept(tmp_path, suffix, shape):
     assert out.icc == ICC
     with Image.open(path) as file:
         assert file.getexif()[0x010F] == 'Maker'
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp'])
+def test_a_thumbnail_of_the_dark_picture_is_not_kept(tmp_path, suffix):
+    tags, thumbnail, path = exif(), io.BytesIO(), tmp_path / f'in{suffix}'
+    Image.new('RGB', (8, 8)).save(thumbnail, 'JPEG')
+    size, first = len(thumbnail.getvalue()), len(exif()) - 6  # of the second table, counted from the mark on
+    order = {b'II': '<', b'MM': '>'}[tags[6:8]]
+    entries = [(0x0201, 4, 1, first + 30), (0x0202, 4, 1, size)]  # where the picture lies, and its length
+    table = struct.pack(f'{order}H', 2) + b''.join(struct.pack(f'{order}HHII', *entry) for entry in entries) + bytes(4)
+    link = 6 + 8 + 2 + 12 * struct.unpack_from(f'{order}H', tags, 14)[0]
+    with_thumbnail = tags[:link] + struct.pack(f'{order}I', first) + tags[link + 4 :] + table + thumbnail.getvalue()
+    Image.fromarray(noise(4, 6, 3)).save(path, exif=with_thumbnail)
+    with Image.open(path) as dark, Image.open(rewrite(path)) as out:
+        assert dark.getexif().get_ifd(ExifTags.IFD.IFD1)[0x0202] == size
+        assert not out.getexif().get_ifd(ExifTags.IFD.IFD1)
+        assert out.getexif()[0x010F] == 'Maker'
+
+
+@pytest.mark.filterwarnings('ignore:Corrupt EXIF|Truncated File Read')
+@pytest.mark.parametrize('length', [7, 9, 15, 20, 40])
+def test_exif_that_is_cut_short_is_kept_as_it_is(tmp_path, length):
+    path = tmp_path / 'in.png'
+    Image.fromarray(noise(4, 6, 3)).save(path, exif=exif()[:length])
+    photograph = read_photograph(path)
+    assert np.array_equal(photograph.pixels, noise(4, 6, 3))
+    assert photograph.exif == exif()[:length]
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
