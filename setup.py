@@ -16,7 +16,7 @@ setup(
     license_files=['LICENSE'],
     python_requires='>=3.10,<3.13',
     packages=find_packages(include=['basicsr_entropy', 'basicsr_entropy.*']),
-    package_data={'basicsr_entropy': ['weights/*.safetensors'], 'basicsr_entropy.entropy': ['*.c']},
+    package_data={'basicsr_entropy': ['weights/*.safetensors'], 'basicsr_entropy.entropy.backends': ['*.c']},
     install_requires=[
         'torch>=2.4',
         'torchvision',

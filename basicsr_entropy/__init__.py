@@ -1,24 +1,45 @@
 """Differentiable spatial entropy and mean-reverting diffusion for low-light images, as a plugin for BasicSR.
 
-Importing the package is enough: option files may then name its losses, networks, models, datasets and metrics.
+Importing the package is enough for BasicSR: option files may then name its losses, networks, models, datasets and
+metrics. Where basicsr is not installed, `entropy`, `diffusion` and the losses work on torch alone.
 """
 
-from basicsr_entropy import _compat
+import importlib
+from types import ModuleType
+from typing import Any
 
-_compat.before_import()
+from basicsr_entropy import _plugin
 
-from basicsr.utils import registry as _basicsr  # noqa: E402
+__version__ = '0.2.0'
 
-from basicsr_entropy import archs, data, losses, metrics, models  # noqa: E402
-from basicsr_entropy._registry import register as _register  # noqa: E402
+_ROOMS = ('archs', 'config', 'data', 'diffusion', 'entropy', 'inference', 'losses', 'metrics', 'models', 'training')
 
-__version__ = '0.1.0'
+_plugin.install()
 
-_compat.after_import()
-_register(_basicsr.LOSS_REGISTRY, (losses.SpatialEntropyLoss, losses.MixedLoss, losses.GaussianBlurL1Loss))
-_register(_basicsr.ARCH_REGISTRY, (archs.ConditionalNAFNet, archs.ConditionalUNet))
-_register(_basicsr.MODEL_REGISTRY, (models.IRSDEModel, models.ProgressiveSRModel))
-_register(_basicsr.DATASET_REGISTRY, (data.LowLightPairedDataset, data.SyntheticLowLightDataset))
-_register(
-    _basicsr.METRIC_REGISTRY, (metrics.calculate_psnr_gt_mean, metrics.calculate_ssim_gt_mean, metrics.calculate_lpips)
-)
+
+def register(registry: Any) -> None:
+    """Puts the losses into a registry of another framework, under their own names.
+
+    Args:
+        registry: An object with a method `register(cls)`, as those of BasicSR, neosr and traiNNer-redux, or with
+            `register_module(module=cls)`, as mmengine's.
+
+    Raises:
+        TypeError: If the registry has neither method.
+    """
+    from basicsr_entropy.losses import GaussianBlurL1Loss, SpatialEntropyLoss
+
+    for loss in (SpatialEntropyLoss, GaussianBlurL1Loss):
+        if hasattr(registry, 'register'):
+            registry.register(loss)
+        elif hasattr(registry, 'register_module'):
+            registry.register_module(module=loss)
+        else:
+            raise TypeError(f'{type(registry).__name__} is no registry: it has neither register nor register_module')
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Subpackages load when they are asked for: torch and basicsr take seconds to import."""
+    if name in _ROOMS:
+        return importlib.import_module(f'{__name__}.{name}')
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,6 +1,16 @@
-"""What is told of an error. Knows nothing but Python."""
+"""How error messages are worded. Knows nothing but Python."""
+
+import difflib
+from collections.abc import Iterable
 
 
 def first_line(error: Exception) -> str:
-    """The first line of its message; its kind if it has none."""
+    """The first line of an error's message, or the name of its class if it has no message."""
     return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def suggestion(name: object, known: Iterable[object]) -> str:
+    """'; did you mean X?' for the nearest known name, or '; known are ...'."""
+    names = sorted(map(str, known))
+    near = difflib.get_close_matches(str(name), names, n=1)
+    return f"; did you mean '{near[0]}'?" if near else f'; known are {", ".join(names)}'

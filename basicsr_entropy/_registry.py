@@ -1,13 +1,22 @@
 """Entry of this package's classes and functions into BasicSR's registries, and clear errors for wrong options."""
 
-import difflib
 import inspect
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
-from basicsr.utils.registry import Registry
+from basicsr_entropy._errors import suggestion
 
 PACKAGE = __name__.partition('.')[0]
+
+
+class Registry(Protocol):
+    """What is used of basicsr.utils.registry.Registry."""
+
+    _name: str
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]: ...
+
+    def register(self, obj: Any) -> Any: ...
 
 
 def register(registry: Registry, entries: Iterable[Any]) -> None:
@@ -26,13 +35,6 @@ def register(registry: Registry, entries: Iterable[Any]) -> None:
                 f"BasicSR's {registry._name} registry already holds a '{entry.__name__}', from {taken.__module__}: "
                 f'{PACKAGE} cannot register its own. Rename one of them, or do not import {taken.__module__}.'
             )
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """'; did you mean X?' for the nearest known name, or '; known are ...'."""
-    known = sorted(map(str, known))
-    near = difflib.get_close_matches(str(name), known, n=1)
-    return f"; did you mean '{near[0]}'?" if near else f'; known are {", ".join(known)}'
 
 
 def check_keys(options: Mapping[str, Any], known: Iterable[str], path: str) -> None:

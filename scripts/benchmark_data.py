@@ -23,8 +23,10 @@ from rich.table import Table
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 import basicsr_entropy  # noqa: F401  (makes basicsr importable)
-from basicsr_entropy.data import LowLightPairedDataset, Recipe, prepare_stores
-from basicsr_entropy.data.sample import TRAIN_PHOTOGRAPHS, read_photograph
+from basicsr_entropy.data.datasets import LowLightPairedDataset
+from basicsr_entropy.data.datasets.sample import TRAIN_PHOTOGRAPHS, read_photograph
+from basicsr_entropy.data.lmdb.prepare import prepare_stores
+from basicsr_entropy.data.lmdb.recipe import Recipe
 
 matplotlib.use('Agg')
 from basicsr.data.paired_image_dataset import PairedImageDataset  # noqa: E402

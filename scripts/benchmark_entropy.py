@@ -24,7 +24,7 @@ from rich.table import Table
 from skimage import data
 from tqdm import tqdm
 
-from basicsr_entropy.data.degradation import LowLightDegradation
+from basicsr_entropy.data.datasets.degradation import LowLightDegradation
 from basicsr_entropy.entropy import direct, neighbor_weights
 from basicsr_entropy.losses import SpatialEntropyLoss
 

@@ -34,9 +34,9 @@ from basicsr.models import build_model
 from basicsr.utils import tensor2img
 
 from basicsr_entropy._files import written_beside
+from basicsr_entropy.config import read_option_file
 from basicsr_entropy.diffusion import sample, step_of
 from basicsr_entropy.metrics import calculate_lpips, calculate_psnr_gt_mean
-from basicsr_entropy.pipeline import read_option_file
 
 SAMPLERS = (
     'posterior',

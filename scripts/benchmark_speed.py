@@ -16,8 +16,8 @@ import basicsr_entropy  # noqa: F401  (makes basicsr importable, so it comes fir
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from basicsr_entropy._registry import build
-from basicsr_entropy.models.speed import Speed
-from basicsr_entropy.pipeline import read_option_file
+from basicsr_entropy.config import read_option_file
+from basicsr_entropy.models.execution import Speed
 
 SETTINGS = {
     'float32': Speed(),

@@ -26,8 +26,8 @@ import basicsr_entropy  # noqa: F401  (makes basicsr importable, so it comes fir
 from basicsr.data import build_dataset
 from basicsr.models import build_model
 
-from basicsr_entropy.data.sample import write_sample
-from basicsr_entropy.pipeline import read_option_file
+from basicsr_entropy.config import read_option_file
+from basicsr_entropy.data.datasets.sample import write_sample
 
 WARM_UP = 2  # steps that are not counted
 

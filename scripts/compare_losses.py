@@ -19,15 +19,15 @@ from rich.console import Console
 from rich.table import Table
 
 import basicsr_entropy  # noqa: F401  (makes basicsr importable)
+from basicsr_entropy.config import read_option_file
 from basicsr_entropy.metrics import calculate_lpips
-from basicsr_entropy.pipeline import read_option_file
-from basicsr_entropy.report import METRICS, compare_results
+from basicsr_entropy.training.report import METRICS, compare_results
 
 
 def run(command: str, options: dict, folder: Path, *arguments: str) -> None:
     path = folder / f'{command}_{options["name"]}.yml'
     path.write_text(yaml.safe_dump(options, sort_keys=False))
-    subprocess.run([sys.executable, '-m', 'basicsr_entropy.cli', command, '-opt', str(path), *arguments], check=True)
+    subprocess.run([sys.executable, '-m', 'basicsr_entropy', command, '-opt', str(path), *arguments], check=True)
 
 
 def measure(train: dict, test: dict, name: str, seed: int, arguments) -> dict[str, float]:

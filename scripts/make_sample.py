@@ -3,7 +3,7 @@
 import argparse
 
 import basicsr_entropy  # noqa: F401  (makes basicsr importable)
-from basicsr_entropy.data.sample import write_sample
+from basicsr_entropy.data.datasets.sample import write_sample
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument('--out', required=True, help='folder to write {Train,Test}/{input,target} into')

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 import basicsr_entropy  # noqa: F401  (makes basicsr importable)
-from basicsr_entropy.photographs import find_photographs
+from basicsr_entropy.inference.files import find_photographs
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument('inputs', nargs='+', metavar='INPUT', help='files, folders or patterns')

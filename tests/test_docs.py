@@ -8,13 +8,13 @@ import pytest
 
 import basicsr_entropy
 from basicsr_entropy import cli
-from basicsr_entropy.data import LowLightDegradation, LowLightPairedDataset
-from basicsr_entropy.data.options import IMAGE_KEYS
+from basicsr_entropy.data.datasets import LowLightDegradation, LowLightPairedDataset
+from basicsr_entropy.data.datasets.options import IMAGE_KEYS
 from basicsr_entropy.diffusion import FORMS, ORDERS, SAMPLERS, SPACINGS, MeanRevertingSDE
-from basicsr_entropy.diffusion.tiles import MODES, Tiling
+from basicsr_entropy.diffusion.tiling import MODES, Tiling
 from basicsr_entropy.losses import SpatialEntropyLoss
+from basicsr_entropy.models.execution import PRECISIONS, Speed
 from basicsr_entropy.models.irsde_model import SAMPLER_DEFAULTS
-from basicsr_entropy.models.speed import PRECISIONS, Speed
 
 ROOT = Path(basicsr_entropy.__file__).parents[1]
 OPTIONS = (ROOT / 'docs/options.md').read_text()

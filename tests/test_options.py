@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import photograph, write_image, write_pairs
+from helpers import photograph, write_image, write_pairs
 
 import basicsr_entropy
-from basicsr_entropy.pipeline import check_options
+from basicsr_entropy.training.pipeline import check_options
 
 OPTIONS = Path(basicsr_entropy.__file__).parents[1] / 'options'
 FILES = sorted(path.relative_to(OPTIONS) for path in OPTIONS.rglob('*.yml'))

@@ -8,6 +8,7 @@ of the products over a window is the local joint density that the entropies are 
 import torch
 
 from basicsr_entropy._checks import check_choice
+from basicsr_entropy._color import LUMA
 from basicsr_entropy.entropy.backends import BACKENDS, local_divergence
 from basicsr_entropy.entropy.divergences import DIVERGENCES, FUNCTIONALS
 from basicsr_entropy.entropy.histogram import global_divergence
@@ -15,7 +16,6 @@ from basicsr_entropy.entropy.kernels import KERNELS
 from basicsr_entropy.entropy.neighbors import neighbor_values
 from basicsr_entropy.entropy.options import DEFAULT_OPTIONS, DensityOptions
 
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 NARROWEST_BANDWIDTH = 0.5  # levels; a narrower kernel misses values that lie between two levels
 
 

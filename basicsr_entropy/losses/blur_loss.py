@@ -3,12 +3,11 @@
 import math
 
 import torch
-from basicsr.losses.loss_util import weight_reduce_loss
 from torch import nn
 from torch.nn import functional as F
 
 from basicsr_entropy._checks import is_whole
-from basicsr_entropy.losses.reduction import check_reduction
+from basicsr_entropy.losses.reduction import check_reduction, weighted_reduction
 
 
 class GaussianBlurL1Loss(nn.Module):
@@ -57,7 +56,7 @@ class GaussianBlurL1Loss(nn.Module):
             raise ValueError(f'pred and target must have one shape, got {tuple(pred.shape)} and {tuple(target.shape)}')
         # the blur is linear: one blur of the difference serves both images
         distance = self._blur(pred - target).abs()
-        return self.loss_weight * weight_reduce_loss(distance, weight, self.reduction)
+        return self.loss_weight * weighted_reduction(distance, weight, self.reduction)
 
     def _blur(self, image: torch.Tensor) -> torch.Tensor:
         channels, radius = image.shape[1], len(self.kernel) // 2

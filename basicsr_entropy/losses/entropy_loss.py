@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 import torch
-from basicsr.losses.loss_util import weight_reduce_loss
 from torch import nn
 
 from basicsr_entropy._checks import check_choice
@@ -16,7 +15,7 @@ from basicsr_entropy.entropy import (
     neighbor_weights,
     spatial_divergence,
 )
-from basicsr_entropy.losses.reduction import check_reduction
+from basicsr_entropy.losses.reduction import check_reduction, weighted_reduction
 
 
 class SpatialEntropyLoss(nn.Module):
@@ -113,12 +112,12 @@ class SpatialEntropyLoss(nn.Module):
         arguments = pred, target, weights, self.divergence, self.options
         if self.reduction == 'none' or (weight is not None and weight.requires_grad):
             divergence = spatial_divergence(*arguments, backend=self.backend)
-            return self.loss_weight * weight_reduce_loss(divergence, weight, self.reduction)
+            return self.loss_weight * weighted_reduction(divergence, weight, self.reduction)
         total = spatial_divergence(*arguments, pixel_weight=self._pixel_weight(pred, weight), backend=self.backend)
         return self.loss_weight * total
 
     def _pixel_weight(self, pred: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
-        """Weights of the map whose weighted sum is what BasicSR's `weight_reduce_loss` makes of the map."""
+        """Weights of the map whose weighted sum is what `weighted_reduction` makes of the map."""
         batch, channels, *size = pred.shape
         shape = (batch, 1 if self.options.gray else channels, *((1, 1) if self.options.is_global else size))
         if weight is None:

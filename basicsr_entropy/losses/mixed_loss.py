@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from basicsr.utils.registry import LOSS_REGISTRY
 from torch import nn
 
 from basicsr_entropy._registry import build
@@ -49,6 +48,8 @@ class MixedLoss(nn.Module):
     """
 
     def __init__(self, losses: Sequence[Mapping[str, Any]], loss_weight: float = 1.0) -> None:
+        from basicsr.utils.registry import LOSS_REGISTRY  # not at import: the other losses work without basicsr
+
         super().__init__()
         if isinstance(losses, (str, Mapping)) or not losses:
             raise ValueError(f'losses must be a list of loss options, got {losses!r}')

@@ -19,14 +19,15 @@ from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from basicsr_entropy._checks import check_choice
-from basicsr_entropy._registry import build, check_arguments, check_keys, look_up_type, suggestion
+from basicsr_entropy._errors import suggestion
+from basicsr_entropy._registry import build, check_arguments, check_keys, look_up_type
 from basicsr_entropy.diffusion import SAMPLERS, MeanRevertingSDE, spaced_times, step_of
-from basicsr_entropy.diffusion.tiles import Tiling
+from basicsr_entropy.diffusion.tiling import Tiling
 from basicsr_entropy.losses import check_comparing, compare
-from basicsr_entropy.models.checkpoint import load_weights, read_weights
+from basicsr_entropy.models.execution import Speed
 from basicsr_entropy.models.progressive_model import BatchSchedule
 from basicsr_entropy.models.sampling import check_seed, restore
-from basicsr_entropy.models.speed import Speed
+from basicsr_entropy.models.weights import load_weights, read_weights
 
 COMPARED = ('state', 'x0', 'noise')
 OPTIMIZERS = ('Adam', 'AdamW', 'Adamax', 'NAdam', 'RAdam', 'SGD', 'ASGD', 'RMSprop', 'Rprop')

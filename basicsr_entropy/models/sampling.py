@@ -9,8 +9,8 @@ from torch import nn
 from basicsr_entropy._checks import is_whole
 from basicsr_entropy.archs.global_mean import gathered_means
 from basicsr_entropy.diffusion import MeanRevertingSDE
-from basicsr_entropy.diffusion.tiles import Tiling, sample_tiled
-from basicsr_entropy.models.speed import Speed
+from basicsr_entropy.diffusion.tiling import Tiling, sample_tiled
+from basicsr_entropy.models.execution import Speed
 
 LARGEST_SEED = 2**63 - 1  # that torch takes
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from basicsr.archs import build_network
-from conftest import FIXTURES
+from helpers import FIXTURES
 
 from basicsr_entropy.archs.layers import ChannelLayerNorm
 

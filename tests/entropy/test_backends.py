@@ -13,11 +13,11 @@ from basicsr_entropy.entropy import (
     DIVERGENCES,
     KERNELS,
     DensityOptions,
-    compiled,
     neighbor_weights,
     spatial_divergence,
     spatial_entropy,
 )
+from basicsr_entropy.entropy.backends import compiled
 from basicsr_entropy.entropy.kernels import LEFT_OUT
 
 FAST = ('compiled', 'triton')

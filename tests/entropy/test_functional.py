@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from basicsr_entropy import entropy
-from basicsr_entropy.entropy import DIVERGENCES, KERNELS, DensityOptions, eager, neighbor_weights
-from basicsr_entropy.entropy.direct import divergence_map
+from basicsr_entropy.entropy import DIVERGENCES, KERNELS, DensityOptions, neighbor_weights
+from basicsr_entropy.entropy.backends import eager
+from basicsr_entropy.entropy.reference import divergence_map
 
 SYMMETRIC = ('hellinger', 'jensen_shannon')
 ZERO_AT_EQUALITY = ('hellinger', 'relative', 'jensen_shannon')

@@ -7,7 +7,7 @@ import torch
 from basicsr.data import build_dataloader, build_dataset
 from basicsr.models import build_model
 from basicsr.utils import logger as basicsr_logger
-from conftest import train_options
+from helpers import train_options
 
 from basicsr_entropy.diffusion import PREDICTIONS
 from basicsr_entropy.models import IRSDEModel

@@ -1,0 +1,1 @@
+"""LMDB databases of images: reading, and writing them from published sets."""

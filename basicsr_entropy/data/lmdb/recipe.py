@@ -1,0 +1,155 @@
+"""What is put into a store: how photographs are cut and encoded."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from torch.utils.data import Dataset
+
+from basicsr_entropy._checks import check_choice
+from basicsr_entropy._images import decode_image, read_file, size_of
+from basicsr_entropy.data.lmdb.reader import RAW_DTYPES, store_key
+from basicsr_entropy.data.sets.pairing import Pair
+
+ENCODINGS = ('keep', 'png', 'raw')
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How images are cut and encoded.
+
+    Attributes:
+        encoding: keep (a file's own bytes; PNG of its sub-images), png, or raw (pixels).
+        crop_size: Side of the sub-images in pixels; None keeps photographs whole.
+        step: Pixels from a sub-image to the next; crop_size by default.
+        thresh: A rest strip of up to so many pixels is dropped; on a wider one a last sub-image ends at the border.
+
+    Raises:
+        ValueError: If an option is out of its range.
+    """
+
+    encoding: str = 'keep'
+    crop_size: int | None = None
+    step: int | None = None
+    thresh: int | None = None
+
+    def __post_init__(self) -> None:
+        check_choice('--encoding:', self.encoding, ENCODINGS)
+        for name, lowest in (('crop_size', 1), ('step', 1), ('thresh', 0)):
+            value, option = getattr(self, name), f'--{name.replace("_", "-")}'
+            if value is not None and self.crop_size is None:
+                raise ValueError(f'{option}: means nothing without --crop-size')
+            if value is not None and value < lowest:
+                raise ValueError(f'{option}: must be at least {lowest}, got {value}')
+        if self.crop_size is not None:
+            object.__setattr__(self, 'step', self.step or self.crop_size)
+            object.__setattr__(self, 'thresh', self.thresh or 0)
+
+    def boxes(self, height: int, width: int, file: str) -> list[tuple[int, int]]:
+        """(top, left) of each sub-image of a file, row by row, as BasicSR's extract_subimages cuts them.
+
+        Raises:
+            ValueError: If the photograph is smaller than a sub-image; names the file.
+        """
+        if min(height, width) < self.crop_size:
+            raise ValueError(f'{file} is {width}x{height}, smaller than --crop-size {self.crop_size}')
+        return [(top, left) for top in self._starts(height) for left in self._starts(width)]
+
+    def _starts(self, length: int) -> list[int]:
+        starts = list(range(0, length - self.crop_size + 1, self.step))
+        if length - (starts[-1] + self.crop_size) > self.thresh:
+            starts.append(length - self.crop_size)
+        return starts
+
+    def cut(self, key: str, image: np.ndarray, file: str) -> dict[str, np.ndarray]:
+        """An image (H, W, C) of a file, or views of its sub-images; keys end in _s001, _s002 ..., as BasicSR's."""
+        if self.crop_size is None:
+            return {key: image}
+        size, boxes = self.crop_size, self.boxes(*image.shape[:2], file)
+        return {
+            store_key(f'{key}_s{index:03d}'): image[top : top + size, left : left + size]
+            for index, (top, left) in enumerate(boxes, 1)
+        }
+
+    def encode(self, image: np.ndarray) -> bytes:
+        """Pixels, or a PNG of them, of the image's own depth."""
+        if self.encoding == 'raw':
+            return image.astype(RAW_DTYPES[image.itemsize], copy=False).tobytes()
+        return cv2.imencode('.png', image)[1].tobytes()
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a store holds under a key, and what its journal keeps of it."""
+
+    key: str
+    content: bytes
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """A pair ready to be written.
+
+    Attributes:
+        pair: Where it comes from.
+        stamps: Size and time of change of the two files when they were read; says whether they are the same later.
+        values: By role, 'lq' and 'gt', the images under the same keys in the same order.
+        error: Why there are none.
+    """
+
+    pair: Pair
+    stamps: list[list[int]] = field(default_factory=list)
+    values: dict[str, list[Value]] = field(default_factory=dict)
+    error: str | None = None
+
+
+class PairEncoder(Dataset):
+    """Reads, checks, cuts and encodes pairs, for a data loader's workers."""
+
+    def __init__(self, pairs: Sequence[Pair], recipe: Recipe) -> None:
+        self.pairs, self.recipe = pairs, recipe
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> EncodedPair:
+        pair = self.pairs[index]
+        try:
+            return EncodedPair(pair, stamps_of(pair), self._values(pair))
+        except (OSError, ValueError) as error:
+            return EncodedPair(pair, error=str(error))
+
+    def _values(self, pair: Pair) -> dict[str, list[Value]]:
+        contents = {'lq': read_file(pair.lq), 'gt': read_file(pair.gt)}
+        lq, gt = decode_image(contents['lq'], pair.lq), decode_image(contents['gt'], pair.gt)
+        if lq.shape != gt.shape:
+            raise ValueError(f'{pair.lq} is {size_of(lq)}, but {pair.gt} is {size_of(gt)}')
+        keep = self.recipe.encoding == 'keep' and self.recipe.crop_size is None
+        values = {}
+        for role, file, image in (('lq', pair.lq, lq), ('gt', pair.gt, gt)):
+            parts = self.recipe.cut(store_key(pair.key), image, file)
+            values[role] = [
+                _value(key, part, contents[role] if keep else self.recipe.encode(part)) for key, part in parts.items()
+            ]
+        return values
+
+
+def _value(key: str, image: np.ndarray, content: bytes) -> Value:
+    facts = {
+        'height': image.shape[0],
+        'width': image.shape[1],
+        'dtype': str(image.dtype),
+        'bytes': len(content),
+        'sha256': hashlib.sha256(content).hexdigest(),
+    }
+    return Value(key, content, facts)
+
+
+def stamps_of(pair: Pair) -> list[list[int]]:
+    """Size in bytes and time of change in nanoseconds of a pair's files."""
+    return [[stat.st_size, stat.st_mtime_ns] for stat in map(os.stat, (pair.lq, pair.gt))]

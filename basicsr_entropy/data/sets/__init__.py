@@ -1,0 +1,1 @@
+"""Published sets on disk: where their images lie, and which belong together."""

@@ -1,0 +1,84 @@
+"""The choice of a backend: eager is exact and runs anywhere, the others are fast in float32 on one kind of device."""
+
+import functools
+import logging
+import os
+from collections.abc import Sequence
+
+import torch
+
+from basicsr_entropy.entropy.backends import eager
+from basicsr_entropy.entropy.backends.fused import DivergenceMap, DivergenceSum, Launch
+from basicsr_entropy.entropy.options import DensityOptions
+
+BACKENDS = ('auto', 'eager', 'compiled', 'triton')
+
+_log = logging.getLogger(__name__)
+
+
+def local_divergence(
+    images: Sequence[torch.Tensor],
+    bandwidth: torch.Tensor,
+    options: DensityOptions,
+    divergence: str,
+    backend: str,
+    weight: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Divergence of local joint densities at every pixel, by the backend that suits the images.
+
+    Args:
+        images, bandwidth, options, divergence: As in `eager.local_divergence`.
+        backend: A name of `BACKENDS`.
+        weight: Weights of the pixels, broadcastable to (P, H, W).
+
+    Returns:
+        Map of shape (P, H, W), or its weighted sum if there are weights, which is faster than summing the map.
+
+    Raises:
+        ValueError: If the backend does not work on the images' device or type.
+    """
+    launch = _launch(backend, images[0], options, divergence)
+    if launch is None:
+        result = eager.local_divergence(images, bandwidth, options, divergence)
+        return result if weight is None else (result * weight).sum()
+    if weight is None:
+        return DivergenceMap.apply(*images, bandwidth, launch, options, divergence)
+    return DivergenceSum.apply(*images, bandwidth, weight, launch, options, divergence)
+
+
+def _launch(backend: str, image: torch.Tensor, options: DensityOptions, divergence: str) -> Launch | None:
+    """The backend's computation; None is eager."""
+    if backend == 'eager':
+        return None
+    kind = image.device.type
+    if backend == 'auto':
+        backend = {'cpu': 'compiled', 'cuda': 'triton'}.get(kind) if image.dtype == torch.float32 else None
+    elif kind not in _devices(backend) or image.dtype != torch.float32:
+        raise ValueError(
+            f"backend '{backend}' computes float32 on {_devices(backend)[0]}, got {image.dtype} on {image.device}; "
+            "choose 'auto' or 'eager'"
+        )
+    if backend == 'compiled':
+        from basicsr_entropy.entropy.backends import compiled
+
+        return compiled.load(options, divergence)
+    if backend == 'triton':
+        return _triton()
+    return None
+
+
+def _devices(backend: str) -> tuple[str, ...]:
+    """Where a fast backend works; Triton's interpreter works anywhere."""
+    if backend == 'compiled':
+        return ('cpu',)
+    return ('cuda', 'cpu') if os.environ.get('TRITON_INTERPRET') == '1' else ('cuda',)
+
+
+@functools.cache
+def _triton() -> Launch | None:
+    try:
+        from basicsr_entropy.entropy.backends import triton_kernel
+    except ImportError as error:
+        _log.warning('The entropy loss runs on the eager backend, slower than Triton: %s. Install triton.', error)
+        return None
+    return triton_kernel.launch

@@ -1,0 +1,1 @@
+"""From photograph to photograph with a trained model."""

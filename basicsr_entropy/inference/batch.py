@@ -1,0 +1,125 @@
+"""Enhances files: where outputs go, what is shown beside them, and going on when a file is bad."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from basicsr_entropy._errors import first_line
+from basicsr_entropy.inference.enhancer import Enhancer
+from basicsr_entropy.inference.files import Photograph, find_photographs, read_photograph, write_photograph
+
+FRAMES = 8  # of a filmstrip
+FRAME_HEIGHT = 256  # pixels
+
+
+class Job(NamedTuple):
+    """A photograph, and the files to write; None for those not asked for."""
+
+    source: Path
+    output: Path
+    compare: Path | None
+    filmstrip: Path | None
+
+
+def enhance_files(
+    enhancer: Enhancer,
+    inputs: Sequence[str],
+    out: str | Path,
+    compare: bool = False,
+    filmstrip: bool = False,
+    overwrite: bool = False,
+) -> list[str]:
+    """Enhances photographs; a bad one is reported on standard error, and the rest go on.
+
+    Args:
+        enhancer: The model.
+        inputs: Files, folders and patterns; see `find_photographs`.
+        out: Folder for the results, which keep their names and, of a folder, their places in it.
+        compare: Write also NAME_compare: before and after, side by side.
+        filmstrip: Write also NAME_filmstrip.png: states of the reverse process from noise to image.
+        overwrite: Replace results that are there; the photographs themselves never are.
+
+    Returns:
+        What went wrong, a sentence a file; empty if all is well.
+
+    Raises:
+        FileNotFoundError: If an input is not there.
+        FileExistsError: If a result is there, or would replace a photograph; nothing is done then.
+        ValueError: If two photographs would have the same result.
+    """
+    jobs = plan(inputs, Path(out), compare, filmstrip, overwrite)
+    errors = []
+    for job in tqdm(jobs, desc='Enhance', unit='image'):
+        try:
+            _enhance_file(enhancer, job)
+        except Exception as error:  # whatever is wrong with one, the rest go on
+            line = first_line(error)
+            errors.append(line if str(job.source) in line else f'{job.source}: {line}')
+            tqdm.write(f'basicsr-entropy: error: {errors[-1]}', file=sys.stderr)
+    return errors
+
+
+def plan(inputs: Sequence[str], out: Path, compare: bool, filmstrip: bool, overwrite: bool) -> list[Job]:
+    """Every file to write, known before the first is; errors as in `enhance_files`."""
+    jobs, taken = [], {}
+    found = find_photographs(inputs)
+    sources = {source.resolve() for source, _ in found}
+    for source, name in found:
+        output = out.expanduser() / name
+        beside = (
+            output.with_name(f'{output.stem}_compare{output.suffix}'),
+            output.with_name(f'{output.stem}_filmstrip.png'),
+        )
+        job = Job(source, output, beside[0] if compare else None, beside[1] if filmstrip else None)
+        for path in filter(None, job[1:]):
+            if path in taken:
+                raise ValueError(f'{taken[path]} and {source} would both become {path}; enhance them apart')
+            if path.resolve() in sources:
+                raise FileExistsError(f'-o: {path} is one of the photographs; write to another folder')
+            if path.exists() and not overwrite:
+                raise FileExistsError(f'-o: {path} exists; give another folder, or --overwrite')
+            taken[path] = source
+        jobs.append(job)
+    return jobs
+
+
+def _enhance_file(enhancer: Enhancer, job: Job) -> None:
+    photograph = read_photograph(job.source)
+    frames = _Frames(enhancer.sampling['steps'])
+    enhanced = enhancer(photograph.pixels, callback=frames if job.filmstrip else None, progress=True)
+    write_photograph(job.output, photograph._replace(pixels=enhanced))
+    if job.compare:
+        pair = np.hstack([photograph.pixels, enhanced])
+        write_photograph(job.compare, photograph._replace(pixels=pair, orientation=1, exif=None))
+    if job.filmstrip:
+        write_photograph(job.filmstrip, Photograph(frames.strip(), 'PNG', icc=photograph.icc))
+
+
+class _Frames:
+    """Callback of `sample` that keeps small copies of some of its states, and of the image they lead to."""
+
+    def __init__(self, steps: int) -> None:
+        self.last = steps - 1
+        self.wanted = set(np.linspace(0, steps, FRAMES).round().astype(int).tolist())
+        self.frames: list[torch.Tensor] = []
+
+    def __call__(self, index: int, t: float, x_t: torch.Tensor, x0: torch.Tensor) -> None:
+        if index in self.wanted:
+            self._keep(x_t)
+        if index == self.last:  # the last step lands on what was predicted
+            self._keep(x0)
+
+    def _keep(self, image: torch.Tensor) -> None:
+        width = max(1, round(image.shape[-1] * FRAME_HEIGHT / image.shape[-2]))
+        small = F.interpolate(image, size=(FRAME_HEIGHT, width), mode='bilinear', antialias=True)
+        self.frames.append(small[0].clamp(0, 1).cpu())
+
+    def strip(self) -> np.ndarray:
+        """The frames side by side, uint8 (H, W, 3)."""
+        return (torch.cat(self.frames, dim=2) * 255).round().byte().permute(1, 2, 0).numpy()

@@ -1,0 +1,415 @@
+"""The command line as a user types it, on small real files."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from helpers import photograph, write_image, write_pairs
+
+from basicsr_entropy.data.datasets.sample import read_photograph
+from basicsr_entropy.data.lmdb.prepare import prepare_stores
+
+CLI = (sys.executable, '-m', 'basicsr_entropy')
+
+
+def weights(path, key='params'):
+    state = torch.load(path)[key]
+    return torch.cat([value.flatten() for value in state.values()])
+
+
+def test_trains_and_tests_from_option_files(run, write_options, workdir, lolv1):
+    code, _, log = run('train', '-opt', write_options())
+    assert code == 0, log
+    assert len(re.findall(r'iter: +\d+, .* l_entropy: ', log)) == 4
+    assert 'GFLOPs' in log
+    assert '# psnr: ' in log
+    saved = sorted(path.name for path in (workdir / 'experiments/tiny/models').iterdir())
+    assert saved == ['net_g_2.pth', 'net_g_4.pth', 'net_g_latest.pth']
+
+    options = yaml.safe_load((workdir / 'tiny.yml').read_text())
+    options = {key: options[key] for key in ('name', 'model_type', 'num_gpu', 'sde', 'network_g', 'val')}
+    options['datasets'] = {'test_1': {'name': 'LOL', 'type': 'LowLightPairedDataset', 'dataroot': str(lolv1)}}
+    options['path'] = {'pretrain_network_g': 'experiments/tiny/models/net_g_latest.pth', 'param_key_g': 'params_ema'}
+    options['val']['suffix'] = None
+    (workdir / 'test.yml').write_text(yaml.safe_dump(options))
+    code, _, log = run('test', '-opt', 'test.yml')
+    assert code == 0, log
+    assert sorted(path.name for path in (workdir / 'results/tiny/visualization/LOL').iterdir()) == [
+        '00011_tiny.png',
+        '00012_tiny.png',
+    ]
+    assert '# psnr: ' in log
+
+
+def test_one_option_file_trains_from_folders_and_from_stores(run, write_options, workdir, lolv1):
+    code, out, _ = run('prepare', '--root', lolv1, '--out', workdir / 'stores')
+    assert code == 0
+    assert re.search('train: 4 pairs, .* MB in', out)
+    trained = []
+    for name, root in (('folders', lolv1), ('stores', workdir / 'stores')):
+        code, _, log = run(
+            'train',
+            '-opt',
+            write_options('same.yml'),
+            '--force_yml',
+            f'name={name}',
+            f'datasets:train:dataroot={root}',
+            f'datasets:val:dataroot={root}',
+        )
+        assert code == 0, log
+        trained.append(weights(workdir / f'experiments/{name}/models/net_g_4.pth'))
+    assert torch.equal(*trained)
+
+
+STOCK = {
+    'model_type': 'SRModel',
+    'network_g': {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 1, 'upscale': 1},
+    'sde': None,
+    'val__sampler': None,
+    'train__entropy_opt': None,
+    'train__optim_g': {'type': 'Adam', 'lr': 1e-3},  # the one that SRModel of basicsr 1.4.2 knows
+}
+
+
+@pytest.mark.parametrize(
+    'loss',
+    [
+        {'type': 'SpatialEntropyLoss', 'levels': [4, 8], 'divergence': 'relative'},
+        {'type': 'MixedLoss', 'losses': [{'type': 'L1Loss'}, {'type': 'SpatialEntropyLoss', 'levels': 4}]},
+    ],
+    ids=lambda loss: loss['type'],
+)
+def test_trains_a_stock_network_in_the_stock_model(run, write_options, workdir, loss):
+    code, _, log = run('train', '-opt', write_options('stock.yml', **STOCK, train__pixel_opt=loss))
+    assert code == 0, log
+    assert len(re.findall(r'l_pix: \d', log)) == 4
+    first, last = (weights(workdir / f'experiments/stock/models/net_g_{at}.pth') for at in (2, 4))
+    assert not torch.equal(first, last)
+
+
+def test_stops_and_goes_on_at_the_right_iteration(run, write_options, workdir):
+    run('train', '-opt', write_options(train__total_iter=3))
+    path = write_options(train__total_iter=6)
+    code, _, log = run('train', '-opt', path, '--auto_resume')
+    assert code == 0, log
+    assert 'Resuming training from epoch: 0, iter: 2.' in log
+    assert re.findall(r'iter: +(\d+), lr', log) == ['3', '4', '5', '6']
+    states = {path.name for path in (workdir / 'experiments/tiny/training_states').iterdir()}
+    assert states == {'2.state', '4.state', '6.state'}
+    assert not list((workdir / 'experiments').glob('*archived*'))
+
+
+def test_resumes_under_another_experiments_root(run, write_options, workdir, tmp_path):
+    root = tmp_path / 'elsewhere/run'
+    for total in (2, 4):
+        path = write_options(path__experiments_root=str(root), train__total_iter=total)
+        code, _, log = run('train', '-opt', path, '--auto_resume')
+        assert code == 0, log
+    assert 'Resuming training from epoch: 0, iter: 2.' in log
+    assert {path.name for path in (root / 'training_states').iterdir()} == {'2.state', '4.state'}
+    assert not (workdir / 'experiments').exists()
+
+
+def test_a_killed_run_resumes(write_options, workdir):
+    """kill -9 at some moment after the first checkpoint; what auto-resume finds is whole."""
+    path = write_options(train__total_iter=90_000, logger__save_checkpoint_freq=1)
+    command = [*CLI, 'train', '-opt', str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=workdir)
+    states = workdir / 'experiments/tiny/training_states'
+    deadline = time.monotonic() + 120
+    while len(list(states.glob('*.state'))) < 3:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    newest = max(int(path.stem) for path in states.glob('*.state'))
+    path = write_options(train__total_iter=newest + 2, logger__save_checkpoint_freq=1)
+    result = subprocess.run(
+        [*CLI, 'train', '-opt', str(path), '--auto_resume'], capture_output=True, text=True, cwd=workdir, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    resumed = int(re.search(r'Resuming training from epoch: \d+, iter: (\d+)', result.stderr)[1])
+    assert resumed in (newest, newest - 1)
+    assert (states / f'{newest + 2}.state').is_file()
+
+
+def test_two_processes_train_together_without_cuda(write_options, workdir):
+    path = write_options(train__total_iter=2)
+    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+    result = subprocess.run(
+        [*torchrun, '-m', 'basicsr_entropy.train', '-opt', str(path), '--launcher', 'pytorch'],
+        capture_output=True,
+        text=True,
+        cwd=workdir,
+        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'},
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert 'World size (gpu number): 2' in result.stderr
+    outputs = {path.parent.name for path in (workdir / 'experiments/tiny/visualization').rglob('*.png')}
+    assert outputs == {'00011', '00012'}  # one from each
+    assert result.stderr.count('# psnr: ') == 1
+
+
+def rename_high(root):
+    (root / 'our485/high').rename(root / 'our485/tall')
+
+
+def empty_low(root):
+    for path in (root / 'our485/low').iterdir():
+        path.unlink()
+
+
+BROKEN_DATA = [
+    (lambda root: root.rename(root.with_name('gone')), r'datasets.train \(LOLv1\): dataroot: no folder .*/LOLv1'),
+    (rename_high, r"datasets.train \(LOLv1\): split: no 'train' under .*LOLv1; splits there: test"),
+    (empty_low, r"datasets.train \(LOLv1\): split 'train': no image in the low-light folder .*our485/low"),
+    (
+        lambda root: (root / 'our485/low/00002.png').unlink(),
+        r"split 'train': 3 low-light and 4 normal-light images do not pair; .* is .*high/00002.png",
+    ),
+    (
+        lambda root: write_image(root / 'our485/low/00002.png', photograph(2, 40, 44)),
+        r'datasets.train \(LOLv1\): sizes do not fit: .*low/00002.png is 44x40, .*high/00002.png is 48x40',
+    ),
+    (
+        lambda root: (root / 'our485/high/00001.png').write_bytes(b'damaged'),
+        r'high/00001.png cannot be read as an image',
+    ),
+]
+
+
+@pytest.mark.parametrize(('damage', 'message'), BROKEN_DATA)
+@pytest.mark.parametrize('workers', [0, 1])
+def test_broken_data_is_one_line_that_names_it(run, write_options, lolv1, damage, message, workers):
+    damage(lolv1)
+    code, _, err = run('train', '-opt', write_options(datasets__train__num_worker_per_gpu=workers))
+    assert_one_line(code, err, message)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (
+            {'datasets__train__layout': 'lolv9'},
+            r"datasets.train \(LOLv1\): layout: no layout 'lolv9'; known are auto, lolv1",
+        ),
+        ({'datasets__train__gt_size': 64}, r'datasets.train \(LOLv1\).gt_size: a crop of 64 is larger than .*png'),
+        (
+            {'datasets__train__gt_sise': 64},
+            r'datasets.train \(LOLv1\).gt_sise: there is no such option; did you mean',
+        ),
+        (
+            {'train__entropy_opt__levels': 1},
+            'train.entropy_opt: levels must be a whole number of at least 2, or a list of such, got 1',
+        ),
+        ({'train__entropy_opt__windows': [1, 4]}, 'train.entropy_opt: windows must be .* odd side lengths'),
+        ({'train__entropy_opt__level': 8}, "train.entropy_opt.level: there is no such option; did you mean 'levels'?"),
+        ({'train__entropy_opt__type': 'SpatialEntropy'}, "train.entropy_opt.type: no 'SpatialEntropy' .* did you mean"),
+        ({'network_g__depth': 3}, 'network_g.depth: there is no such option'),
+        ({'model_type': 'IRSDE'}, "model_type: no 'IRSDE' in the model registry; did you mean 'IRSDEModel'"),
+        ({'datasets__train__type': 'LowLight'}, "datasets.train.type: no 'LowLight' in the dataset registry"),
+        ({'val__metrics': {'psnr': {'type': 'psnr'}}}, "val.metrics.psnr.type: no 'psnr' in the metric registry"),
+        ({'train': None}, 'train: missing from the option file'),
+        ({'path': None}, 'path: missing'),
+        ({'logger__print_freq': None}, 'print_freq: missing'),
+        (
+            {'train__total_iter': 100_002},
+            'train.scheduler.periods: they end at iteration 100000, train.total_iter is 100002',
+        ),
+        ({'train__optim_g__lr': '1e-3'}, 'train.optim_g.lr: YAML reads 1e-3 as text; write !!float 1e-3'),
+        ({'train__scheduler__periods': ['1e5']}, 'train.scheduler.periods: YAML reads 1e5 as text; write !!float 1e5'),
+        ({'val__sampler': {'type': 'ddim'}}, "val.sampler.type: no sampler 'ddim'"),
+        pytest.param(
+            {'num_gpu': 1},
+            'num_gpu: 1 asked for, but torch sees no CUDA device; use auto or 0',
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason='there is one'),
+        ),
+    ],
+    ids=str,
+)
+def test_wrong_options_are_one_line_that_names_them(run, write_options, changes, message):
+    code, _, err = run('train', '-opt', write_options(**changes))
+    assert_one_line(code, err, message)
+
+
+def test_wrong_loss_of_a_stock_model_is_named_too(run, write_options):
+    loss = {'type': 'SpatialEntropyLoss', 'levels': 0}
+    code, _, err = run('train', '-opt', write_options(**STOCK, train__pixel_opt=loss))
+    assert_one_line(code, err, 'train.pixel_opt: levels must be')
+
+
+def assert_one_line(code, err, message):
+    errors = [line for line in err.splitlines() if line.startswith('basicsr-entropy: error: ')]
+    assert code == 1
+    assert len(errors) == 1, err
+    assert re.search(message, errors[0]), errors[0]
+    assert 'Traceback' not in err
+
+
+def test_traceback_is_there_when_asked_for_and_in_the_log(run, write_options, workdir, monkeypatch, lolv1):
+    (lolv1 / 'our485/high/00001.png').write_bytes(b'damaged')
+    path = write_options()
+    code, _, err = run('train', '-opt', path)
+    log = Path(re.search(r'\(traceback in (.*\.log)\)', err)[1])
+    assert 'Traceback (most recent call last)' in log.read_text()
+    from basicsr_entropy import cli
+
+    monkeypatch.setattr(sys, 'argv', ['basicsr-entropy', 'train', '-opt', str(path), '--traceback'])
+    with pytest.raises(ValueError, match='cannot be read'):
+        cli.main()
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (None, '-opt: no file option.yml'),
+        ('name: [1, 2', 'option.yml, line 1: not valid YAML'),
+        ('just text', 'option.yml: an option file is a mapping of options, got str'),
+        ('model_type: SRModel', 'num_gpu: missing'),
+    ],
+)
+def test_unreadable_option_files(run, workdir, content, message):
+    if content is not None:
+        (workdir / 'option.yml').write_text(content)
+    code, _, err = run('train', '-opt', 'option.yml')
+    assert_one_line(code, err, message)
+
+
+@pytest.mark.parametrize('stores', [False, True])
+def test_warns_of_images_shared_between_sets(run, write_options, lolv1, tmp_path, stores):
+    real = tmp_path / 'LOLv2/Real_captured'
+    write_pairs(real / 'Test/Low', real / 'Test/Normal', 1, 'low', 'normal')
+    roots = {'train': lolv1, 'val': tmp_path / 'LOLv2'}
+    if stores:
+        for name, root in roots.items():
+            prepare_stores(root, tmp_path / name)
+            roots[name] = tmp_path / name
+    roots = {f'datasets__{name}__dataroot': str(root) for name, root in roots.items()}
+    path = write_options(**roots, train__total_iter=1)
+    with pytest.warns(UserWarning, match='LOL v1 training images reappear in the LOL v2 real test set'):
+        code, _, err = run('train', '-opt', path)
+    assert code == 0, err
+
+
+def test_prepare_reports_errors_in_one_line(run, lolv1, workdir):
+    code, _, err = run('prepare', '--root', workdir / 'absent', '--out', workdir / 'stores')
+    assert_one_line(code, err, 'dataroot: no folder .*absent')
+    (lolv1 / 'our485/low/00001.png').write_bytes(np.zeros(10).tobytes())
+    code, _, err = run('prepare', '--root', lolv1, '--out', workdir / 'stores')
+    assert_one_line(code, err, 'low/00001.png cannot be read as an image')
+
+
+def test_prepare_tells_what_it_would_write_then_writes_it(run, lolv1, workdir):
+    command = ('prepare', '--root', lolv1, '--out', workdir / 'stores', '--crop-size', 20, '--encoding', 'raw')
+    _, foreseen, _ = run(*command, '--dry-run')
+    assert 'train: about 4 pairs cut into 24 images, 0.1 MB would go to' in foreseen
+    assert not (workdir / 'stores').exists()
+    code, written, err = run(*command, '--workers', 0)
+    assert code == 0, err
+    assert 'train: 4 pairs cut into 24 images, 0.1 MB in' in written
+    code, _, err = run(*command)
+    assert_one_line(code, err, 'train_lq.lmdb exists; remove it')
+    assert run(*command, '--resume')[:2] == (0, written)
+
+
+@pytest.fixture
+def views(workdir):
+    """A set whose images are no smooth colours: two training pairs and a test pair."""
+    for split, name, photo in (('our485', 1, 'rocket'), ('our485', 2, 'astronaut'), ('eval15', 3, 'coffee')):
+        image = read_photograph(photo)[:256, :256]
+        write_image(workdir / f'LOL/{split}/high/{name}.png', image)
+        write_image(workdir / f'LOL/{split}/low/{name}.png', image // 6)
+    return workdir / 'LOL'
+
+
+def test_check_of_a_sound_set(run, views, workdir):
+    code, out, err = run('check', '--root', 'LOL', '--workers', '0')
+    assert code == 0, err
+    assert '0 errors, 0 warnings, 0 notes' in out
+    assert '2 pairs, 256x256' in out
+    assert {path.name for path in workdir.iterdir()} == {'LOL', 'check_LOL.jpg'}
+
+
+def test_check_reports_lists_and_leaves_out(run, views, workdir):
+    for folder in ('low', 'high'):
+        write_image(views / f'our485/{folder}/9.png', cv2.imread(str(views / f'eval15/{folder}/3.png')))
+    (views / 'our485/low/2.png').write_bytes(b'damaged')
+    code, out, err = run('check', '--root', 'LOL', '--fix-list', 'fix.txt', '--picture', 'sheets/a.png')
+    assert code == 3, err
+    assert 'error: images that cannot be read (1)\n    our485/low/2.png: cannot be read as an image' in out
+    assert 'warning: training images that are tested on (1)\n    our485/low/9.png: is eval15/low/3.png' in out
+    assert '1 error, 1 warning, 0 notes' in out
+    assert (workdir / 'sheets/a.png').is_file()
+    listed = (workdir / 'fix.txt').read_text().splitlines()
+    assert [line.partition('\t')[0] for line in listed] == ['train/2', 'train/9']
+    assert run('check', '--root', 'LOL', '--exclude', 'fix.txt', '--picture', 'sheets/a.png')[0] == 0
+    assert (workdir / 'sheets/a_2.png').is_file()
+
+
+def test_check_reports_errors_in_one_line(run, views):
+    Path('fix.txt').write_text('mine')
+    assert_one_line(*run('check', '--root', 'LOL', '--fix-list', 'fix.txt')[::2], '--fix-list: fix.txt exists; remove')
+    assert_one_line(*run('check', '--root', 'LOL', '--picture', 'a.xyz')[::2], '--picture: no kind of image is called')
+    assert_one_line(*run('check', '--root', 'absent')[::2], 'dataroot: no folder .*absent')
+    assert run('check')[0] == 2
+    assert Path('fix.txt').read_text() == 'mine'
+
+
+SCHEDULE = {
+    'datasets__train__gt_size': None,
+    'datasets__train__gt_sizes': [8, 16, 24],
+    'datasets__train__iters': [1, 2, 1],
+    'datasets__train__mini_batch_sizes': [2, 2, 1],
+}
+
+
+@pytest.mark.parametrize('model', ['IRSDEModel', 'ProgressiveSRModel'])
+def test_crops_grow_while_a_run_stops_and_goes_on(run, write_options, monkeypatch, model):
+    from basicsr_entropy.models.progressive_model import BatchSchedule
+
+    seen, cut = [], BatchSchedule.cut
+
+    def spy(self, lq, gt, current_iter):
+        lq, gt = cut(self, lq, gt, current_iter)
+        assert lq.shape == gt.shape
+        seen.append((current_iter, gt.shape[-1], len(gt)))
+        return lq, gt
+
+    monkeypatch.setattr(BatchSchedule, 'cut', spy)
+    changes = {**STOCK, 'model_type': model, 'train__pixel_opt': {'type': 'L1Loss'}} if model != 'IRSDEModel' else {}
+    for total in (2, 4):
+        options = write_options(**{**changes, **SCHEDULE, 'train__total_iter': total})
+        code, _, log = run('train', '-opt', options, '--auto_resume')
+        assert code == 0, log
+    assert seen == [(1, 8, 2), (2, 16, 2), (3, 16, 2), (4, 24, 1)]
+
+
+def test_a_model_that_follows_no_schedule_is_named(run, write_options):
+    path = write_options(**STOCK, **SCHEDULE, train__pixel_opt={'type': 'L1Loss'})
+    code, _, err = run('train', '-opt', path)
+    assert_one_line(code, err, 'datasets.train.gt_sizes: SRModel does not follow it; ProgressiveSRModel and IRSDEModel')
+    code, _, err = run('train', '-opt', write_options(**{**SCHEDULE, 'datasets__train__iters': [1]}))
+    assert_one_line(code, err, r'datasets.train.iters: must be 3 positive whole numbers, got \[1\]')
+
+
+def test_help_and_wrong_commands(run):
+    code, out, _ = run('--help')
+    assert code == 0
+    assert 'prepare --root DIR --out DIR' in out
+    code, _, err = run('trian')
+    assert code == 2
+    assert "no command 'trian'" in err
+    assert run()[0] == 2
+    assert run('prepare')[0] == 2
+    assert run('train')[0] == 2

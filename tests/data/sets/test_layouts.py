@@ -1,0 +1,70 @@
+import pytest
+from helpers import write_pairs
+
+from basicsr_entropy.data.sets.layouts import find_splits, shared_images
+
+
+@pytest.mark.parametrize(
+    ('folders', 'layout', 'splits'),
+    [
+        (('our485/low', 'our485/high', 'eval15/low', 'eval15/high'), 'lolv1', {'train', 'test'}),
+        (('OUR485/Low', 'OUR485/High'), 'lolv1', {'train'}),
+        (('LOLdataset/our485/low', 'LOLdataset/our485/high'), 'lolv1', {'train'}),
+        (('Train/input', 'Train/target', 'Test/input', 'Test/target'), 'lolv1', {'train', 'test'}),
+        (('Real_captured/Train/Low', 'Real_captured/Train/Normal'), 'lolv2_real', {'train'}),
+        (('real_captured/test/low', 'real_captured/test/normal'), 'lolv2_real', {'test'}),
+        (('LOL-v2/Synthetic/Test/Low', 'LOL-v2/Synthetic/Test/Normal'), 'lolv2_synthetic', {'test'}),
+        (('train/input', 'train/gt', 'mini_val/input', 'mini_val/gt'), 'ntire2024', {'train', 'val'}),
+        (('minival/input', 'minival/target'), 'ntire2024', {'val'}),
+    ],
+    ids=str,
+)
+def test_recognises_published_layouts(tmp_path, folders, layout, splits):
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+    found = find_splits(tmp_path)
+    assert {split.split for split in found} == splits
+    assert {split.layout for split in found} == {layout}
+    assert {split.split for split in find_splits(tmp_path, layout)} == splits
+    for split in found:
+        assert split.lq_folder.name.lower() in ('low', 'input')
+        assert split.gt_folder.name.lower() in ('high', 'target', 'normal', 'gt')
+
+
+@pytest.mark.parametrize(
+    ('root', 'prefixes', 'layout'),
+    [
+        ('Real_captured', ('', ''), 'lolv2_real'),
+        ('Synthetic', ('', ''), 'lolv2_synthetic'),
+        ('somewhere', ('low', 'normal'), 'lolv2_real'),
+    ],
+)
+def test_tells_the_two_sets_of_lol_v2_apart_from_inside(tmp_path, root, prefixes, layout):
+    folder = tmp_path / root
+    write_pairs(folder / 'Train/Low', folder / 'Train/Normal', 1, *prefixes)
+    assert find_splits(folder)[0].layout == layout
+
+
+def test_asks_when_several_layouts_are_there(tmp_path):
+    for name in ('Real_captured', 'Synthetic'):
+        for folder in ('Low', 'Normal'):
+            (tmp_path / name / 'Train' / folder).mkdir(parents=True)
+    with pytest.raises(ValueError, match='set layout to lolv2_real or lolv2_synthetic'):
+        find_splits(tmp_path)
+    assert find_splits(tmp_path, 'lolv2_synthetic')[0].lq_folder == tmp_path / 'Synthetic/Train/Low'
+
+
+def test_says_what_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match='no folder .*absent'):
+        find_splits(tmp_path / 'absent')
+    with pytest.raises(
+        FileNotFoundError, match=r'no split of a known layout under .*LOL v1: \{our485/low,our485/high\}'
+    ):
+        find_splits(tmp_path)
+    with pytest.raises(ValueError, match="no layout 'lolv3'; known are auto, lolv1"):
+        find_splits(tmp_path, 'lolv3')
+
+
+def test_knows_which_sets_share_images():
+    assert 'reappear' in shared_images({('lolv1', 'train'), ('lolv2_real', 'test')})
+    assert shared_images({('lolv1', 'train'), ('lolv1', 'test'), ('lolv2_synthetic', 'test')}) is None

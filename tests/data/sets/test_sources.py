@@ -1,0 +1,125 @@
+"""Images that are read through mmengine's backends, and what sets the stores tell they are of."""
+
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+from helpers import write_pairs
+
+from basicsr_entropy.data.datasets import LowLightPairedDataset
+from basicsr_entropy.data.lmdb.prepare import prepare_stores
+from basicsr_entropy.data.sets.sources import layout_and_split
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Address of an HTTP server of tmp_path."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{server.server_port}'
+        server.shutdown()
+
+
+def dataset(lq, gt, backend, **options):
+    return LowLightPairedDataset(
+        {'phase': 'val', 'dataroot_lq': str(lq), 'dataroot_gt': str(gt), 'io_backend': backend, **options}
+    )
+
+
+def same(a, b):
+    return all(torch.equal(x[role], y[role]) for x, y in zip(a, b, strict=True) for role in ('lq', 'gt'))
+
+
+MMENGINE = {'type': 'mmengine'}
+
+
+@pytest.mark.parametrize('backend', [MMENGINE, {**MMENGINE, 'backend': 'local'}], ids=str)
+def test_lists_and_reads_through_a_local_backend(lolv1, backend):
+    roots = lolv1 / 'our485/low', lolv1 / 'our485/high'
+    (roots[0] / '.hidden.png').write_bytes(b'')
+    assert same(dataset(*roots, backend), dataset(*roots, None))
+
+
+def test_leaves_out_what_a_list_names(lolv1, tmp_path, server):
+    roots = lolv1 / 'our485/low', lolv1 / 'our485/high'
+    (roots[0] / '00002.png').unlink()
+    (tmp_path / 'exclude.txt').write_text('00002\n00003\tdark\n')
+    (tmp_path / 'meta.txt').write_text('00001.png\n00003.png 00003.png\n00004.png\n')
+    exclude = {'exclude': str(tmp_path / 'exclude.txt')}
+    local = dataset(*roots, MMENGINE, **exclude)
+    assert [pair.key for pair in local.pairs] == ['00001', '00004']
+    below = (f'{server}/LOLv1/our485/{folder}' for folder in ('low', 'high'))
+    assert same(dataset(*below, MMENGINE, meta_info_file=str(tmp_path / 'meta.txt'), **exclude), local)
+
+
+def test_reads_what_a_list_names_over_http(tmp_path, server):
+    write_pairs(tmp_path / 'lq', tmp_path / 'gt', 3, 'low')
+    (tmp_path / 'lq/low00002.png').rename(tmp_path / 'lq/夜 2.png')
+    meta = tmp_path / 'meta.txt'
+    meta.write_text('low00001.png 00001.png\n夜 2.png\t00002.png\n\nlow00003.png\t00003.png\n', encoding='utf-8')
+    options = {'meta_info_file': str(meta)}
+    remote = dataset(f'{server}/lq', f'{server}/gt', MMENGINE, **options)
+    assert remote[1]['lq_path'] == f'{server}/lq/夜 2.png'
+    assert same(remote, dataset(tmp_path / 'lq', tmp_path / 'gt', {'type': 'disk'}, **options))
+    (tmp_path / 'gt/00003.png').unlink()
+    with pytest.raises(OSError, match='http://.*/gt/00003.png cannot be read: .*404'):
+        remote[2]
+
+
+def test_lists_in_basicsrs_format_keep_their_meaning(tmp_path, server):
+    write_pairs(tmp_path / 'lq', tmp_path / 'gt', 3)
+    for path in list((tmp_path / 'lq').iterdir()):
+        path.rename(path.with_name(f'{path.stem}_dark.png'))
+    (tmp_path / 'meta.txt').write_text('00001.png (40,48,3)\n00003.png\n')
+    options = {'meta_info_file': str(tmp_path / 'meta.txt'), 'filename_tmpl': '{}_dark'}
+    remote = dataset(f'{server}/lq', f'{server}/gt/', {**MMENGINE, 'backend': 'http'}, **options)
+    assert [item['gt_path'] for item in remote] == [f'{server}/gt/0000{n}.png' for n in (1, 3)]
+    assert remote[0]['lq_path'] == f'{server}/lq/00001_dark.png'
+
+
+@pytest.mark.parametrize(
+    ('options', 'error', 'message'),
+    [
+        ({}, ValueError, 'meta_info_file: missing; HTTPBackend cannot list the images of http://'),
+        ({'backend': {**MMENGINE, 'backend': 'ftp'}}, ValueError, "io_backend: mmengine has no backend 'ftp'"),
+        ({'backend': {**MMENGINE, 'colour': 1}}, ValueError, 'io_backend: mmengine cannot make a backend.*'),
+        ({'meta_info_file': '/absent.txt'}, FileNotFoundError, 'meta_info_file: no file /absent.txt'),
+        ({'meta_info_file': '/dev/null'}, FileNotFoundError, 'meta_info_file: no file /dev/null'),
+        (
+            {'filename_tmpl': '{}x'},
+            ValueError,
+            'filename_tmpl: with io_backend.type mmengine it needs a meta_info_file',
+        ),
+        ({'dataroot_gt': None}, ValueError, 'give dataroot, or dataroot_lq and dataroot_gt'),
+        (
+            {'dataroot': 'x', 'dataroot_lq': None, 'dataroot_gt': None},
+            ValueError,
+            'mmengine takes dataroot_lq and dataroot_gt in the place of dataroot',
+        ),
+    ],
+    ids=str,
+)
+def test_refuses_wrong_options(options, error, message):
+    with pytest.raises(error, match=message):
+        dataset('http://127.0.0.1:1/lq', 'http://127.0.0.1:1/gt', **{'backend': MMENGINE, **options})
+
+
+def test_stores_tell_what_set_they_are_of(lolv1, tmp_path):
+    write_pairs(tmp_path / 'Real_captured/Test/Low', tmp_path / 'Real_captured/Test/Normal', 1)
+    prepare_stores(lolv1, tmp_path / 'v1')
+    prepare_stores(tmp_path, tmp_path / 'v2', layout='lolv2_real')
+    for root in (lolv1, tmp_path / 'v1'):
+        assert layout_and_split({'dataroot': str(root), 'phase': 'train'}) == ('lolv1', 'train')
+        assert layout_and_split({'dataroot': str(root), 'phase': 'val'}) == ('lolv1', 'test')
+    assert layout_and_split({'dataroot': str(tmp_path / 'v2'), 'phase': 'val'}) == ('lolv2_real', 'test')
+    stock = {'type': 'PairedImageDataset', 'phase': 'train', 'dataroot_lq': str(tmp_path / 'v1/train_lq.lmdb')}
+    assert layout_and_split(stock) == ('lolv1', 'train')
+    for unknown in ({}, {'dataroot': '/nowhere'}, {'dataroot_gt': str(lolv1)}):
+        assert layout_and_split({'phase': 'train', **unknown}) is None

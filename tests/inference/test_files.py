@@ -1,0 +1,229 @@
+import io
+import os
+import struct
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin
+
+from basicsr_entropy.inference.files import Photograph, find_photographs, read_photograph, write_photograph
+
+ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+
+
+def exif(orientation=1):
+    tags = Image.Exif()
+    tags[0x0112], tags[0x010F] = orientation, 'Maker'
+    return tags.tobytes()
+
+
+def noise(*shape, dtype=np.uint8):
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype)
+
+
+def rewrite(path, change=lambda pixels: pixels):
+    photograph = read_photograph(path)
+    out = path.with_name(f'out{path.suffix}')
+    write_photograph(out, photograph._replace(pixels=change(photograph.pixels)))
+    return out
+
+
+@pytest.mark.parametrize('shape', [(4, 6), (4, 6, 2), (4, 6, 3), (4, 6, 4)])
+@pytest.mark.parametrize('suffix', ['.png', '.tif'])
+def test_pixels_and_profile_of_8_bits_are_kept(tmp_path, suffix, shape):
+    pixels, path = noise(*shape), tmp_path / f'in{suffix}'
+    Image.fromarray(pixels).save(path, exif=exif(), icc_profile=ICC)
+    with Image.open(rewrite(path)) as out:
+        assert np.array_equal(np.asarray(out), pixels)
+        assert out.info['icc_profile'] == ICC
+        assert out.getexif()[0x010F] == 'Maker'
+
+
+@pytest.mark.parametrize('shape', [(4, 6), (4, 6, 3), (4, 6, 4)])
+@pytest.mark.parametrize('suffix', ['.png', '.tif'])
+def test_pixels_and_profile_of_16_bits_are_kept(tmp_path, suffix, shape):
+    pixels, path = noise(*shape, dtype=np.uint16), tmp_path / f'in{suffix}'
+    kind, tags = {'.png': ('PNG', exif()), '.tif': ('TIFF', {0x010F: 'Maker'})}[suffix]
+    write_photograph(path, Photograph(pixels, kind, 1, tags, ICC))
+    out = read_photograph(rewrite(path))
+    assert out.pixels.dtype == np.uint16
+    assert np.array_equal(out.pixels, pixels)
+    assert out.icc == ICC
+    with Image.open(path) as file:
+        assert file.getexif()[0x010F] == 'Maker'
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp'])
+def test_a_thumbnail_of_the_dark_picture_is_not_kept(tmp_path, suffix):
+    tags, thumbnail, path = exif(), io.BytesIO(), tmp_path / f'in{suffix}'
+    Image.new('RGB', (8, 8)).save(thumbnail, 'JPEG')
+    size, first = len(thumbnail.getvalue()), len(exif()) - 6  # of the second table, counted from the mark on
+    order = {b'II': '<', b'MM': '>'}[tags[6:8]]
+    entries = [(0x0201, 4, 1, first + 30), (0x0202, 4, 1, size)]  # where the picture lies, and its length
+    table = struct.pack(f'{order}H', 2) + b''.join(struct.pack(f'{order}HHII', *entry) for entry in entries) + bytes(4)
+    link = 6 + 8 + 2 + 12 * struct.unpack_from(f'{order}H', tags, 14)[0]
+    with_thumbnail = tags[:link] + struct.pack(f'{order}I', first) + tags[link + 4 :] + table + thumbnail.getvalue()
+    Image.fromarray(noise(4, 6, 3)).save(path, exif=with_thumbnail)
+    with Image.open(path) as dark, Image.open(rewrite(path)) as out:
+        assert dark.getexif().get_ifd(ExifTags.IFD.IFD1)[0x0202] == size
+        assert not out.getexif().get_ifd(ExifTags.IFD.IFD1)
+        assert out.getexif()[0x010F] == 'Maker'
+
+
+@pytest.mark.filterwarnings('ignore:Corrupt EXIF|Truncated File Read')
+@pytest.mark.parametrize('length', [7, 9, 15, 20, 40])
+def test_exif_that_is_cut_short_is_kept_as_it_is(tmp_path, length):
+    path = tmp_path / 'in.png'
+    Image.fromarray(noise(4, 6, 3)).save(path, exif=exif()[:length])
+    photograph = read_photograph(path)
+    assert np.array_equal(photograph.pixels, noise(4, 6, 3))
+    assert photograph.exif == exif()[:length]
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+@pytest.mark.parametrize('shape', [(4, 6), (4, 6, 2), (4, 6, 3), (4, 6, 4)])
+def test_another_reader_reads_tiff_files(tmp_path, shape, dtype):
+    pixels = noise(*shape, dtype=dtype)
+    write_photograph(tmp_path / 'out.tif', Photograph(pixels, 'TIFF', icc=ICC))
+    with tifffile.TiffFile(tmp_path / 'out.tif') as file:
+        assert np.array_equal(file.asarray(), pixels)
+        assert file.pages[0].iccprofile == ICC
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_tables_of_tiff_files_are_kept(tmp_path, dtype):
+    shot, place = {0x829A: 0.125, 0x9003: '2026:11:24 20:15:00', 0x9286: b'night'}, {1: 'N', 2: (51.0, 28.0, 40.0)}
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags.update({0x010F: 'Maker', 0x013B: 'Jürgen'.encode(), 0x8769: {**shot, 0xA005: 8}, 0x8825: place})
+    path, pixels = tmp_path / 'in.tif', noise(4, 6, 3, dtype=dtype)
+    if dtype == np.uint8:
+        Image.fromarray(pixels).save(path, tiffinfo=tags)
+    else:  # which PIL does not write
+        write_photograph(path, Photograph(pixels, 'TIFF', 1, tags))
+    with Image.open(rewrite(path)) as out:
+        assert out.getexif()[0x010F] == 'Maker'
+        assert out.getexif()[0x013B].encode('latin-1').decode() == 'Jürgen'
+        assert out.getexif().get_ifd(0x8769) == shot
+        assert out.getexif().get_ifd(0x8825) == place
+    with tifffile.TiffFile(tmp_path / 'out.tif') as file:
+        assert file.pages[0].tags['ExifTag'].value['DateTimeOriginal'] == shot[0x9003]
+
+
+@pytest.mark.parametrize('mode', ['CMYK', 'P', '1'])
+def test_pixels_of_other_kinds_are_read(tmp_path, mode):
+    image = Image.fromarray(noise(4, 6, 3)).convert(mode)
+    image.save(tmp_path / 'in.tif')
+    expected = np.asarray(image.convert('L' if mode == '1' else 'RGB'))
+    assert np.array_equal(read_photograph(tmp_path / 'in.tif').pixels, expected)
+
+
+@pytest.mark.parametrize(('mode', 'clear'), [('L', 7), ('RGB', (1, 2, 3)), ('P', 3)])
+def test_a_colour_that_is_transparent_becomes_alpha(tmp_path, mode, clear):
+    Image.fromarray(noise(4, 6, 3)).convert(mode).save(tmp_path / 'in.png', transparency=clear)
+    with Image.open(tmp_path / 'in.png') as image:
+        expected = np.asarray(image.convert('LA' if mode == 'L' else 'RGBA'))
+    assert np.array_equal(read_photograph(tmp_path / 'in.png').pixels, expected)
+
+
+def test_reads_16_bits_of_either_byte_order(tmp_path):
+    pixels = noise(4, 6, dtype=np.uint16)
+    tifffile.imwrite(tmp_path / 'in.tif', pixels, byteorder='>', photometric='minisblack')
+    assert np.array_equal(read_photograph(tmp_path / 'in.tif').pixels, pixels)
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('suffix', ['.png', '.jpg', '.webp', '.tif', 'deep.png', 'deep.tif'])
+def test_orientation_is_handled_once(tmp_path, suffix, orientation):
+    stored = np.zeros((16, 32, 3), np.uint8)
+    stored[:8, :8] = 255  # a mark in one corner
+    path = tmp_path / f'in{suffix}'
+    if suffix == 'deep.png':
+        # its pixels are given upright, as a photograph's are
+        upright = np.asarray(ImageOps.exif_transpose(_tagged(stored, orientation)))
+        deep = upright.astype(np.uint16) * 257
+        write_photograph(path, Photograph(deep, 'PNG', orientation, exif(orientation), None))
+    elif suffix == 'deep.tif':
+        tag = (0x0112, 'H', 1, orientation)
+        tifffile.imwrite(path, stored.astype(np.uint16) * 257, photometric='rgb', extratags=[tag])
+    else:
+        Image.fromarray(stored).save(path, exif=exif(orientation))
+
+    def shown(file):
+        with Image.open(file) as image:
+            return np.asarray(ImageOps.exif_transpose(image)) > 127
+
+    # what a viewer shows is what the network sees, and is the same before and after
+    seen = []
+    out = rewrite(path, lambda pixels: seen.append(pixels) or pixels)
+    assert np.array_equal(seen[0] > seen[0].max() // 2, shown(path))
+    assert np.array_equal(shown(out), shown(path))
+
+
+def _tagged(pixels, orientation):
+    image = Image.fromarray(pixels)
+    image.getexif()[0x0112] = orientation
+    return image
+
+
+def test_damaged_and_unknown_files_are_named(tmp_path):
+    good = tmp_path / 'good.jpg'
+    Image.fromarray(noise(64, 64, 3)).save(good)
+    (tmp_path / 'torn.jpg').write_bytes(good.read_bytes()[:900])
+    (tmp_path / 'text.png').write_text('no image')
+    (tmp_path / 'empty.png').write_bytes(b'')
+    for name in ('torn.jpg', 'text.png', 'empty.png'):
+        with pytest.raises(ValueError, match=f'{name} cannot be read as an image'):
+            read_photograph(tmp_path / name)
+    Image.fromarray(noise(4, 6, 3)).save(tmp_path / 'moving.gif')
+    with pytest.raises(ValueError, match='moving.gif is a GIF file; known are PNG, JPEG'):
+        read_photograph(tmp_path / 'moving.gif')
+    tifffile.imwrite(tmp_path / 'floats.tif', np.zeros((4, 6), np.float32))
+    with pytest.raises(ValueError, match='floats.tif holds numbers of 32 bits, which have no range; known are 8 and'):
+        read_photograph(tmp_path / 'floats.tif')
+
+
+def test_reads_photographs_of_any_size(tmp_path, monkeypatch):
+    Image.fromarray(noise(6, 8, 3)).save(tmp_path / 'large.png')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 6 * 8 // 2 - 1)
+    assert read_photograph(tmp_path / 'large.png').pixels.shape == (6, 8, 3)
+    with pytest.raises(Image.DecompressionBombError):  # for others it is as it was
+        Image.open(tmp_path / 'large.png')
+
+
+def test_writes_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / 'out.png'
+    path.write_text('before')
+
+    def full(*_):
+        raise OSError('disk full')
+
+    monkeypatch.setattr(os, 'replace', full)
+    with pytest.raises(OSError, match='disk full'):
+        write_photograph(path, Photograph(noise(4, 6, 3), 'PNG'))
+    assert [p.name for p in tmp_path.iterdir()] == ['out.png']
+    assert path.read_text() == 'before'
+
+
+def test_finds_files_folders_and_patterns(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ('a.png', 'night/b.JPG', 'night/._b.JPG', 'night/deep/c.tif', 'night/notes.txt'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+
+    def found(*words):
+        return {str(source): str(name) for source, name in find_photographs(words)}
+
+    assert found('a.png') == {'a.png': 'a.png'}
+    assert found('night') == {'night/b.JPG': 'b.JPG', 'night/deep/c.tif': 'deep/c.tif'}
+    assert found('a.png', './night/../a.png', 'night/b.JPG', 'night') == {
+        'a.png': 'a.png',
+        'night/b.JPG': 'b.JPG',
+        'night/deep/c.tif': 'deep/c.tif',
+    }
+    assert found('night/*.JPG', 'a.png') == {'night/b.JPG': 'b.JPG', 'a.png': 'a.png'}
+    assert found('night/**/*.tif') == {'night/deep/c.tif': 'c.tif'}
+    (tmp_path / 'empty').mkdir()
+    for word, message in (('absent.png', 'absent.png: no such file'), ('empty', 'empty: holds no photograph')):
+        with pytest.raises(FileNotFoundError, match=message):
+            find_photographs(['a.png', word])

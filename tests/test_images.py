@@ -1,0 +1,75 @@
+"""Images as cameras and programs write them: read right, or refused by name."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from helpers import photograph
+from PIL import Image
+
+from basicsr_entropy._images import decode_image, to_float
+
+BGR = photograph(1, 30, 47)
+DEEP = BGR.astype(np.uint16) * 256 + 7
+SIX = Image.Exif()
+SIX[0x0112] = 6  # to be turned clockwise
+
+
+def file_of(image, suffix='.png'):
+    return cv2.imencode(suffix, image)[1].tobytes()
+
+
+def file_by_pillow(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def pillow(image=BGR):
+    return Image.fromarray(image[..., ::-1])
+
+
+@pytest.mark.parametrize(
+    ('content', 'expected'),
+    [
+        (file_of(BGR), BGR),
+        (file_of(DEEP), DEEP),
+        (file_of(DEEP, '.tif'), DEEP),
+        (file_of(BGR[..., 0]), BGR[..., [0, 0, 0]]),
+        (file_of(DEEP[..., 0]), DEEP[..., [0, 0, 0]]),
+        (file_of(np.dstack([BGR, BGR[..., 0]])), BGR),
+        (file_of(np.dstack([DEEP, DEEP[..., 0]])), DEEP),
+        (file_by_pillow(pillow(), 'PNG', exif=SIX), cv2.rotate(BGR, cv2.ROTATE_90_CLOCKWISE)),
+        (file_of(BGR[:1, :1]), BGR[:1, :1]),
+    ],
+    ids=['8', '16', '16-tiff', 'gray', 'gray-16', 'rgba', 'rgba-16', 'rotated', 'one-pixel'],
+)
+def test_keeps_pixels_and_depth(content, expected):
+    image = decode_image(content, 'x')
+    assert image.dtype == expected.dtype
+    np.testing.assert_array_equal(image, expected)
+    np.testing.assert_allclose(to_float(image), expected / np.iinfo(expected.dtype).max, atol=1e-7)
+
+
+def test_turns_photographs_and_reads_print_colours():
+    turned = decode_image(file_by_pillow(pillow(), 'JPEG', exif=SIX, quality=98), 'x')
+    assert turned.shape == (47, 30, 3)
+    assert np.abs(turned - cv2.rotate(BGR, cv2.ROTATE_90_CLOCKWISE).astype(float)).mean() < 4
+    printed = decode_image(file_by_pillow(pillow().convert('CMYK'), 'JPEG', quality=98), 'x')
+    assert np.abs(printed - BGR.astype(float)).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'', 'a/b.png cannot be read as an image'),
+        (b'PNG?', 'a/b.png cannot be read as an image'),
+        (file_of(BGR)[:-200], 'a/b.png cannot be read as an image'),
+        (file_of(BGR.astype(np.float32), '.tif'), 'a/b.png holds float32 values; convert it to unsigned integers'),
+    ],
+    ids=['empty', 'no-image', 'cut', 'float'],
+)
+def test_refuses_by_name(content, message):
+    with pytest.raises(ValueError, match=message):
+        decode_image(content, 'a/b.png')
