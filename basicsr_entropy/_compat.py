@@ -29,7 +29,7 @@ def before_import() -> None:
 def after_import() -> None:
     """Mends basicsr's pipelines; basicsr must be importable."""
     launcher_without_cuda()
-    experiments_root_option()
+    option_parser()
     resume_state()
     whole_checkpoints()
 
@@ -109,52 +109,23 @@ def launcher_without_cuda() -> None:
     _replace(BaseModel, 'model_to_device', make_to_device)
 
 
-def experiments_root_option() -> None:
-    """`path.experiments_root` and `path.results_root` of an option file are overwritten; here they hold.
+def option_parser() -> None:
+    """BasicSR's parser evaluates the values of `--force_yml` as Python and ignores `path.experiments_root`.
 
+    Its place is taken by `config.parse_options`, here without checks: stock models may read keys of their own.
     https://github.com/XPixelGroup/BasicSR/blob/v1.4.2/basicsr/utils/options.py
     """
     from basicsr import test, train
 
-    derived = {
-        'experiments_root': {
-            'models': 'models',
-            'training_states': 'training_states',
-            'log': '',
-            'visualization': 'visualization',
-        },
-        'results_root': {'log': '', 'visualization': 'visualization'},
-    }
+    from basicsr_entropy.config import parse_options
 
-    def make(original):
-        def parse_options(root_path, is_train=True):
-            opt, args = original(root_path, is_train)
-            key = 'experiments_root' if is_train else 'results_root'
-            # basicsr has written its own over it: read the file's
-            asked = _path_options(args).get(key)
-            if asked:
-                root = Path(asked).expanduser()
-                opt['path'][key] = str(root)
-                opt['path'].update({name: str(root / folder) for name, folder in derived[key].items()})
-            return opt, args
-
-        return parse_options
-
-    _replace(train, 'parse_options', make)
-    _replace(test, 'parse_options', make)
+    _replace(train, 'parse_options', lambda original: _forwarding(parse_options))
+    _replace(test, 'parse_options', lambda original: _forwarding(parse_options))
 
 
-def _path_options(args) -> dict:
-    import yaml
-
-    with open(args.opt) as file:
-        path = dict((yaml.safe_load(file) or {}).get('path') or {})
-    for entry in args.force_yml or ():
-        keys, _, value = entry.partition('=')
-        section, _, name = keys.strip().partition(':')
-        if section == 'path':
-            path[name] = value.strip()
-    return path
+def _forwarding(function):
+    """A function of its own that calls another one, so that marking it leaves the other as it is."""
+    return lambda *args, **kwargs: function(*args, **kwargs)
 
 
 def resume_state() -> None:

@@ -15,8 +15,7 @@ import basicsr_entropy  # noqa: F401  (makes basicsr importable, so it comes fir
 # isort: split
 from basicsr.utils.registry import ARCH_REGISTRY
 
-from basicsr_entropy._registry import build
-from basicsr_entropy.config import read_option_file
+from basicsr_entropy.config import build, read_option_file
 from basicsr_entropy.models.execution import Speed
 
 SETTINGS = {

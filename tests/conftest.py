@@ -100,7 +100,7 @@ def pretrained(tmp_path):
     """A tiny model that does something."""
     from basicsr.utils.registry import ARCH_REGISTRY
 
-    from basicsr_entropy._registry import build
+    from basicsr_entropy.config import build
     from basicsr_entropy.inference.pretrained import Pretrained
 
     options = train_options(tmp_path)

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from basicsr_entropy._files import written_beside
-from basicsr_entropy._registry import build
+from basicsr_entropy.config import build
 from basicsr_entropy.models.weights import load_weights, read_weights
 
 METADATA = 'basicsr_entropy'  # key of the options in the file's metadata

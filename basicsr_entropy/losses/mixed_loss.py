@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from basicsr_entropy._registry import build
-
 
 def check_comparing(loss: nn.Module, path: str) -> None:
     """Raises a ValueError unless the loss can be called as loss(pred) or loss(pred, target)."""
@@ -48,7 +46,10 @@ class MixedLoss(nn.Module):
     """
 
     def __init__(self, losses: Sequence[Mapping[str, Any]], loss_weight: float = 1.0) -> None:
-        from basicsr.utils.registry import LOSS_REGISTRY  # not at import: the other losses work without basicsr
+        # not at import: the other losses work on torch alone
+        from basicsr.utils.registry import LOSS_REGISTRY
+
+        from basicsr_entropy.config import build
 
         super().__init__()
         if isinstance(losses, (str, Mapping)) or not losses:

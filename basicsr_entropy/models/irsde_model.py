@@ -12,35 +12,17 @@ from basicsr.metrics import calculate_metric
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger, imwrite, tensor2img
 from basicsr.utils.dist_util import get_dist_info, master_only
-from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
-from mmengine.analysis import FlopAnalyzer, parameter_count
+from basicsr.utils.registry import LOSS_REGISTRY
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from basicsr_entropy._checks import check_choice
-from basicsr_entropy._errors import suggestion
-from basicsr_entropy._registry import build, check_arguments, check_keys, look_up_type
-from basicsr_entropy.diffusion import SAMPLERS, MeanRevertingSDE, spaced_times, step_of
-from basicsr_entropy.diffusion.tiling import Tiling
+from basicsr_entropy.config import build
 from basicsr_entropy.losses import check_comparing, compare
 from basicsr_entropy.models.execution import Speed
 from basicsr_entropy.models.progressive_model import BatchSchedule
-from basicsr_entropy.models.sampling import check_seed, restore
+from basicsr_entropy.models.sampling import restore
 from basicsr_entropy.models.weights import load_weights, read_weights
-
-COMPARED = ('state', 'x0', 'noise')
-OPTIMIZERS = ('Adam', 'AdamW', 'Adamax', 'NAdam', 'RAdam', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
-SAMPLER_DEFAULTS = {
-    'type': 'posterior',
-    'steps': None,
-    'order': None,
-    'form': None,
-    'spacing': 'trailing',
-    'seed': 0,
-    'progress': False,
-}
-COMPLEXITY_SIZE = 128  # pixels to a side of the image that FLOPs are counted on
 
 
 class IRSDEModel(SRModel):
@@ -49,64 +31,25 @@ class IRSDEModel(SRModel):
     A training step draws a time and a state of the process for each image, has the network predict, and compares what
     the prediction implies with the truth, under every loss of the option file. Validation samples.
 
-    Options beside SRModel's:
-        sde: schedule, timesteps, max_sigma, eps, prediction; see `MeanRevertingSDE`.
-        train.<name>_opt: A registered loss, logged as l_<name>, and what it compares: `compare: state` (reverse step
-            of the prediction with the optimum reverse state; default), `x0` or `noise`.
-        train.grad_clip_norm: Largest norm of the gradient; no clipping by default.
-        datasets.train.gt_sizes: Sizes of crops over the iterations; see `BatchSchedule`.
-        val.sampler: type, steps, order, form, spacing, seed and progress; see `sample`. The same seed serves each
-            image, so that results do not depend on the order or the number of devices.
-        val.tile: size, overlap and mode; see `Tiling`. Images are sampled whole by default.
-        val.self_ensemble: Average predictions over eight views.
-        amp, channels_last, compile: see `Speed`; for training and sampling.
+    Options: see `IRSDEOptions`, and `CropSchedule` for datasets.train.gt_sizes. Every train.<name>_opt is a registered
+    loss, logged as l_<name>, with `compare: state | x0 | noise`.
     """
 
+    OPTIONS = IRSDEOptions
+    OPTIMIZERS = OPTIMIZERS
+    FOLLOWS_CROP_SCHEDULE = True
+
     def __init__(self, opt: Mapping[str, Any]) -> None:
-        sde = opt.get('sde') or {}
-        check_arguments(MeanRevertingSDE, sde, 'sde')
-        try:
-            self.process = MeanRevertingSDE(**sde)
-        except ValueError as error:
-            raise ValueError(f'sde: {error}') from error
-        val_opt = opt.get('val') or {}
-        self.sampler = self._sampler_options(val_opt.get('sampler') or {})
-        self.tile = self._tile_options(val_opt.get('tile'))
-        self.self_ensemble = val_opt.get('self_ensemble', False)
-        self.speed = Speed.of(opt)
-        check_arguments(look_up_type(ARCH_REGISTRY, opt['network_g'], 'network_g'), opt['network_g'], 'network_g')
+        self.options = IRSDEOptions.of(opt)
+        self.process = self.options.process()
+        self.sampling = self.options.val.sampler if self.options.val else SamplerOptions()
+        self.tile = self.options.tiling()
+        self.speed = Speed(self.options.amp, self.options.channels_last, self.options.compile)
         super().__init__(opt)
         self.process.to(self.device)
-        self._log_complexity()  # before compilation, which it could not look into
+        self._log_complexity()  # before compilation, which cannot be traced
         for net in filter(None, (self.get_bare_model(self.net_g), getattr(self, 'net_g_ema', None))):
             self.speed.prepare(net)
-
-    def _sampler_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        check_keys(options, SAMPLER_DEFAULTS, 'val.sampler')
-        given = {key: value for key, value in options.items() if value is not None}
-        sampler = {**SAMPLER_DEFAULTS, **given}
-        kind = sampler['type']
-        if kind not in tuple(SAMPLERS):
-            raise ValueError(f"val.sampler.type: no sampler '{kind}'{suggestion(kind, SAMPLERS)}")
-        try:
-            step_of(kind, sampler['order'], sampler['form'])
-            spaced_times(self.process, sampler['steps'], sampler['spacing'])
-        except ValueError as error:
-            raise ValueError(f'val.sampler.{error}') from error
-        check_seed('val.sampler.seed', sampler['seed'])
-        if not isinstance(sampler['progress'], bool):
-            raise ValueError(f'val.sampler.progress must be true or false, got {sampler["progress"]!r}')
-        return sampler
-
-    @staticmethod
-    def _tile_options(options: Mapping[str, Any] | None) -> Tiling | None:
-        if options is None:
-            return None
-        check_arguments(Tiling, options, 'val.tile')
-        try:
-            return Tiling(**options)
-        except ValueError as error:
-            raise ValueError(f'val.tile: {error}') from error
 
     def print_network(self, net: nn.Module) -> None:
         """Nothing: the layers of a network this deep fill pages, and `_log_complexity` counts its parameters."""
@@ -114,22 +57,15 @@ class IRSDEModel(SRModel):
     @master_only
     def _log_complexity(self) -> None:
         """Logs the parameters of the network and the FLOPs of one evaluation."""
-        net = self.get_bare_model(self.net_g)
         channels = self.opt['network_g'].get('img_channel', self.opt['network_g'].get('in_nc', 3))
-        image = torch.zeros(1, channels, COMPLEXITY_SIZE, COMPLEXITY_SIZE, device=self.device)
-        # element-wise operations have no handle, and would each be warned of
-        flops = FlopAnalyzer(net, (image, image, torch.ones(1, device=self.device))).unsupported_ops_warnings(False)
-        get_root_logger().info(
-            f'One evaluation at {COMPLEXITY_SIZE}x{COMPLEXITY_SIZE}: {flops.total() / 1e9:.2f} GFLOPs (multiply-adds), '
-            f'{parameter_count(net)[""] / 1e6:.2f} M parameters'
-        )
+        get_root_logger().info(complexity(self.get_bare_model(self.net_g), channels, self.device))
 
     # Training
 
     def init_training_settings(self) -> None:
         self.net_g.train()
         train_opt = self.opt['train']
-        self.ema_decay = train_opt.get('ema_decay', 0)
+        self.ema_decay = self.options.train.ema_decay
         if self.ema_decay > 0:
             get_root_logger().info(f'Use Exponential Moving Average with decay: {self.ema_decay}')
             self.net_g_ema = build_network(self.opt['network_g']).to(self.device)
@@ -139,9 +75,7 @@ class IRSDEModel(SRModel):
             else:
                 self.model_ema(0)
             self.net_g_ema.eval()
-        self.grad_clip_norm = train_opt.get('grad_clip_norm')
-        if self.grad_clip_norm is not None and not self.grad_clip_norm > 0:
-            raise ValueError(f'train.grad_clip_norm: must be positive, got {self.grad_clip_norm}')
+        self.grad_clip_norm = self.options.train.grad_clip_norm
         self.schedule = BatchSchedule(self.opt['datasets']['train'])
         self._build_losses(train_opt)
         self.setup_optimizers()
@@ -156,13 +90,12 @@ class IRSDEModel(SRModel):
             if not key.endswith('_opt') or options is None:
                 continue
             name, path = key.removesuffix('_opt'), f'train.{key}'
-            options = dict(options)
-            compared = options.pop('compare', 'state')
-            check_choice(f'{path}.compare:', compared, COMPARED)
-            self.losses[name] = build(LOSS_REGISTRY, options, path)
-            self.compared[name] = compared
+            keys = LossKeys.read({key: value for key, value in options.items() if key in LossKeys.model_fields}, path)
+            arguments = {key: value for key, value in options.items() if key not in LossKeys.model_fields}
+            self.losses[name] = build(LOSS_REGISTRY, arguments, path)
+            self.compared[name] = keys.compare
             check_comparing(self.losses[name], path)
-            get_root_logger().info(f'Loss l_{name}: {options["type"]} on {compared}')
+            get_root_logger().info(f'Loss l_{name}: {options["type"]} on {keys.compare}')
         if not self.losses:
             raise ValueError(
                 'train: no loss; add one as train.<name>_opt, e.g. entropy_opt: {type: SpatialEntropyLoss}'
@@ -170,22 +103,8 @@ class IRSDEModel(SRModel):
         self.losses.to(self.device)
 
     def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
-        """An optimiser by its torch name, or Lion from the package lion-pytorch."""
-        if optim_type == 'Lion':
-            try:
-                from lion_pytorch import Lion
-            except ImportError as error:
-                raise ImportError(
-                    'train.optim_g.type: Lion needs the package lion-pytorch: pip install "basicsr-entropy[lion]"'
-                ) from error
-            optimizer = Lion
-        elif optim_type in OPTIMIZERS:
-            optimizer = getattr(torch.optim, optim_type)
-        else:
-            near = suggestion(optim_type, (*OPTIMIZERS, 'Lion'))
-            raise ValueError(f"train.optim_g.type: no optimiser '{optim_type}'{near}")
-        check_arguments(optimizer, {'params': params, 'lr': lr, **kwargs}, 'train.optim_g')
-        return optimizer(params, lr=lr, **kwargs)
+        """An optimiser by its name in `OPTIMIZERS`."""
+        return build_optimizer(optim_type, params, 'train.optim_g', lr=lr, **kwargs)
 
     def optimize_parameters(self, current_iter: int) -> None:
         mu, x0 = self.schedule.cut(self.lq, self.gt, current_iter)

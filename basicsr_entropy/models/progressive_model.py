@@ -12,51 +12,34 @@ from typing import Any
 import torch
 from basicsr.models.sr_model import SRModel
 
-from basicsr_entropy._checks import are_whole
+from basicsr_entropy.config import CropSchedule
 
 
 class BatchSchedule:
-    """Sizes of crops and batches over the iterations, from the options of the training set.
-
-    Options of datasets.train:
-        gt_sizes: Side of the crops in each phase, in pixels.
-        iters: Iterations of each phase; the last one goes on to the end.
-        mini_batch_sizes: Images a GPU in each phase; batch_size_per_gpu by default.
+    """Crop and batch sizes over the iterations; see `CropSchedule` for the options.
 
     Args:
-        opt: The options; without gt_sizes batches stay as they are.
+        opt: Options of the training dataset, gt_sizes, iters, mini_batch_sizes, batch_size_per_gpu and scale among
+            them; without gt_sizes batches stay as they are.
         path: Where they stand in the option file, for errors.
 
     Raises:
         KeyError: If iters is missing.
-        ValueError: If the lists do not go together.
+        ValueError: If the lists do not fit together, or a size is no multiple of scale.
     """
 
     def __init__(self, opt: Mapping[str, Any], path: str = 'datasets.train') -> None:
-        self.sizes = opt.get('gt_sizes')
+        options = CropSchedule.read({key: opt[key] for key in CropSchedule.model_fields if key in opt}, path)
+        self.sizes = options.gt_sizes
         if self.sizes is None:
-            for key in ('iters', 'mini_batch_sizes'):
-                if opt.get(key) is not None:
-                    raise ValueError(f'{path}.{key}: goes with gt_sizes, which is missing')
             return
-        if opt.get('iters') is None:
-            raise KeyError(f'{path}.iters: missing; gt_sizes needs the iterations of each size')
-        if not are_whole(self.sizes, 1):
-            raise ValueError(f'{path}.gt_sizes: must be a list of positive whole numbers, got {self.sizes!r}')
-        self.full = opt.get('batch_size_per_gpu', 1)
-        self.counts = opt.get('mini_batch_sizes') or [self.full] * len(self.sizes)
-        for key, values in (('iters', opt['iters']), ('mini_batch_sizes', self.counts)):
-            if not are_whole(values, 1) or len(values) != len(self.sizes):
-                raise ValueError(f'{path}.{key}: must be {len(self.sizes)} positive whole numbers, got {values!r}')
-        if max(self.counts) > self.full:
-            raise ValueError(
-                f'{path}.mini_batch_sizes: {max(self.counts)} is more than batch_size_per_gpu, {self.full}'
-            )
+        self.full = options.batch_size_per_gpu
+        self.counts = options.mini_batch_sizes or [self.full] * len(self.sizes)
+        self.ends = list(accumulate(options.iters))
         scale = opt.get('scale', 1)
         for size in self.sizes:
             if size % scale:
                 raise ValueError(f'{path}.gt_sizes: {size} is no multiple of scale, {scale}')
-        self.ends = list(accumulate(opt['iters']))
 
     def cut(self, lq: torch.Tensor, gt: torch.Tensor, current_iter: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Cuts a batch down to what an iteration asks for.
@@ -85,7 +68,9 @@ class BatchSchedule:
 
 
 class ProgressiveSRModel(SRModel):
-    """BasicSR's SRModel, on the schedule of `BatchSchedule`."""
+    """BasicSR's SRModel with training crops that grow; see `BatchSchedule`."""
+
+    FOLLOWS_CROP_SCHEDULE = True
 
     def init_training_settings(self) -> None:
         super().init_training_settings()

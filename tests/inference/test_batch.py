@@ -7,7 +7,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from helpers import photograph, train_options
 from PIL import Image
 
-from basicsr_entropy._registry import build
+from basicsr_entropy.config import build
 from basicsr_entropy.inference.files import Photograph, read_photograph, write_photograph
 
 

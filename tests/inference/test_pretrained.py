@@ -7,7 +7,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import basicsr_entropy
-from basicsr_entropy._registry import build
+from basicsr_entropy.config import build
 from basicsr_entropy.inference.pretrained import METADATA, read_pretrained, write_pretrained
 
 

@@ -12,8 +12,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.functional import normalize
 
 from basicsr_entropy._images import size_of, to_float
-from basicsr_entropy._registry import check_keys
-from basicsr_entropy.data.datasets.options import IMAGE_KEYS, LOADER_KEYS, crop_size, option_path
+from basicsr_entropy.data.datasets.options import LowLightDataset, PairedOptions, option_path
 from basicsr_entropy.data.datasets.transforms import Augmentation
 from basicsr_entropy.data.sets.sources import find_source
 
@@ -46,25 +45,15 @@ class LowLightPairedDataset(Dataset):
             differ in size, cannot be read or are smaller than the crop, and an OSError for a backend that fails.
     """
 
-    KEYS = (
-        'dataroot',
-        'layout',
-        'split',
-        'dataroot_lq',
-        'dataroot_gt',
-        'io_backend',
-        'meta_info_file',
-        'filename_tmpl',
-        'exclude',
-        'exposure_jitter',
-    )
+    OPTIONS = PairedOptions
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         super().__init__()
         self.opt = opt
         self.where = option_path(opt)
-        check_keys(opt, (*self.KEYS, *IMAGE_KEYS, *LOADER_KEYS), self.where)
-        self.scale, self.crop_size, self.augmentation = opt.get('scale', 1), crop_size(opt), Augmentation(opt)
+        self.options = PairedOptions.read(opt, self.where)
+        self.scale, self.crop_size = self.options.scale, self.options.crop_size
+        self.augmentation = Augmentation(self.options)
         try:
             source = find_source(opt)
         except (FileNotFoundError, ValueError) as error:
@@ -78,7 +67,7 @@ class LowLightPairedDataset(Dataset):
         pair, images = self.pairs[index], self._images(index)
         # mixed here and not in the model: it serves every model, and draws from what BasicSR seeds in the worker
         images = self.augmentation.mix(images, lambda: self._images(random.randrange(len(self))))
-        lq, gt = to_tensors(list(images), self.opt)
+        lq, gt = to_tensors(list(images), self.options)
         return {'lq': lq, 'gt': gt, 'lq_path': pair.lq, 'gt_path': pair.gt}
 
     def _images(self, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +86,7 @@ class LowLightPairedDataset(Dataset):
                 gt, lq = paired_random_crop(gt, lq, self.crop_size, self.scale)
             lq, gt = lq.copy(), gt.copy()  # of the crop alone; what was opened ends here
         if self.crop_size is not None:
-            gt, lq = augment([gt, lq], self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
+            gt, lq = augment([gt, lq], self.options.use_hflip, self.options.use_rot)
             lq = self.augmentation.expose(lq)
         return lq, gt
 
@@ -109,14 +98,14 @@ def check_crop(image: np.ndarray, size: int, name: str, where: str, rescaled: bo
         raise ValueError(f'{where}.gt_size: a crop of {size} is larger than {name}, which is {size_of(image)}{now}')
 
 
-def to_tensors(images: list[np.ndarray], opt: Mapping[str, Any]) -> list[torch.Tensor]:
+def to_tensors(images: list[np.ndarray], options: LowLightDataset) -> list[torch.Tensor]:
     """BGR images (H, W, 3) to RGB tensors (3, H, W), or Y tensors (1, H, W) for `color: y`; then mean and std."""
-    if opt.get('color') == 'y':
+    if options.color == 'y':
         planes = [bgr2ycbcr(to_float(image), y_only=True)[None] for image in images]
     else:  # planes are split before they are floats, and contiguous, since batches copy them again
         planes = [to_float(np.ascontiguousarray(image.transpose(2, 0, 1)[::-1])) for image in images]
     tensors = [torch.from_numpy(each) for each in planes]
-    if opt.get('mean') is not None or opt.get('std') is not None:
+    if options.mean is not None:
         for tensor in tensors:
-            normalize(tensor, opt['mean'], opt['std'], inplace=True)
+            normalize(tensor, options.mean, options.std, inplace=True)
     return tensors

@@ -1,52 +1,132 @@
-"""What the datasets share in reading their options."""
+"""The sections of an option file that describe this package's datasets."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from basicsr_entropy._checks import are_whole, is_whole
+from annotated_types import Len
+from pydantic import field_validator, model_validator
+from typing_extensions import Self
 
-# read by BasicSR's pipelines and data loader
-LOADER_KEYS = (
-    'name',
-    'type',
-    'phase',
-    'scale',
-    'batch_size_per_gpu',
-    'num_worker_per_gpu',
-    'dataset_enlarge_ratio',
-    'prefetch_mode',
-    'num_prefetch_queue',
-    'pin_memory',
-    'persistent_workers',
+from basicsr_entropy.config import (
+    Dataset,
+    PositiveInteger,
+    PositiveNumber,
+    Probability,
+    Section,
+    Seed,
+    Text,
+    section_of,
 )
-# read by the model; the dataset crops to the largest size
-SCHEDULE_KEYS = ('gt_sizes', 'iters', 'mini_batch_sizes')
-IMAGE_KEYS = ('gt_size', *SCHEDULE_KEYS, 'use_hflip', 'use_rot', 'rescale', 'mixup', 'mean', 'std', 'color')
+from basicsr_entropy.data.datasets.degradation import LowLightDegradation
+from basicsr_entropy.data.sets.layouts import LAYOUTS, SPLITS
 
 
 def option_path(opt: Mapping[str, Any]) -> str:
-    """Where a dataset's options stand in an option file, e.g. datasets.train (LOLv1)."""
+    """Where a dataset's options stand in the option file, e.g. 'datasets.train (LOLv1)'."""
     return f'datasets.{opt.get("phase", "?")} ({opt.get("name", "unnamed")})'
 
 
-def crop_size(opt: Mapping[str, Any]) -> int | None:
-    """gt_size, or the largest of gt_sizes; None outside training, where images stay whole.
+class Rescale(Section):
+    """Random resizing of whole training images, before they are cropped; both sides alike."""
 
-    Raises:
-        KeyError: If a training set has neither.
-        ValueError: If they are no positive whole numbers, or do not agree.
-    """
-    if opt.get('phase') != 'train':
-        return None
-    where, sizes = option_path(opt), opt.get('gt_sizes')
-    if sizes is None and 'gt_size' not in opt:
-        raise KeyError(f'{where}.gt_size: missing; it is the side of a training crop in pixels')
-    if sizes is not None:
-        if not are_whole(sizes, 1):
-            raise ValueError(f'{where}.gt_sizes: must be a list of positive whole numbers, got {sizes!r}')
-        if opt.get('gt_size') not in (None, max(sizes)):
-            raise ValueError(f'{where}.gt_size: must be the largest of gt_sizes, {max(sizes)}, got {opt["gt_size"]!r}')
-        return max(sizes)
-    if not is_whole(opt['gt_size'], 1):
-        raise ValueError(f'{where}.gt_size: must be a positive whole number, got {opt["gt_size"]!r}')
-    return opt['gt_size']
+    prob: Probability = 0.2
+    """Probability that a pair is resized."""
+    scale: PositiveNumber
+    """Factor of height and width."""
+
+
+class Mixup(Section):
+    """Random convex combinations of training pairs, both sides alike."""
+
+    beta: PositiveNumber
+    """Both parameters of the beta distribution that the weight is drawn from."""
+    prob: Probability = 0.5
+    """Probability that a pair is mixed with another one."""
+
+
+class LowLightDataset(Dataset):
+    """Keys that both datasets read."""
+
+    name: Text = 'unnamed'
+    """Name in logs and output folders."""
+    type: Text = ''
+    """Registered dataset class."""
+    phase: Literal['train', 'val', 'test'] = 'test'
+    """Set from the key below `datasets`."""
+    scale: PositiveInteger = 1
+    """Factor between the sizes of ground truth and input; set from the top level."""
+    rescale: Rescale | None = None
+    """Random resizing of whole images in training: {prob: 0.2, scale: 0.8}."""
+    mixup: Mixup | None = None
+    """Random mixing of pairs in training: {beta: 1.2, prob: 0.5}; reads a second pair for each item that it mixes."""
+
+    @property
+    def crop_size(self) -> int | None:
+        """Side of the crops that the dataset makes, in pixels; None outside training, where images stay whole."""
+        if self.phase != 'train':
+            return None
+        return self.gt_size if self.gt_sizes is None else max(self.gt_sizes)
+
+    @model_validator(mode='after')
+    def _crops(self) -> Self:
+        if self.phase == 'train' and self.gt_size is None and self.gt_sizes is None:
+            raise ValueError('gt_size: missing; it is the side of the training crops in pixels')
+        if self.gt_size is not None and self.gt_sizes is not None and self.gt_size != max(self.gt_sizes):
+            raise ValueError(f'gt_size: must be the largest of gt_sizes, {max(self.gt_sizes)}, got {self.gt_size}')
+        if (self.mean is None) != (self.std is None):
+            raise ValueError(f'{"mean" if self.mean is None else "std"}: missing; mean and std go together')
+        return self
+
+
+class PairedOptions(LowLightDataset):
+    """Pairs of low-light and normal-light photographs."""
+
+    dataroot: Text | None = None
+    """Folder of a published dataset, or of the LMDB databases that `basicsr-entropy prepare` wrote."""
+    layout: Literal[('auto', *LAYOUTS)] = 'auto'  # type: ignore[valid-type]
+    """How the folders of a published dataset are laid out."""
+    split: Literal[SPLITS] | None = None  # type: ignore[valid-type]
+    """Split to take; follows the phase by default: train, or test and where there is none val."""
+    dataroot_gt: Text | None = None
+    """Folder, LMDB database or address of the ground-truth images, instead of dataroot."""
+    dataroot_lq: Text | None = None
+    """Folder, LMDB database or address of the low-light images, instead of dataroot."""
+    io_backend: dict[str, Any] | None = None
+    """{type: disk}, {type: lmdb}, or {type: mmengine, ...} with the arguments of one of mmengine's file backends."""
+    meta_info_file: Text | None = None
+    """File that lists the pairs, one per line: a common name, or the names of lq and gt."""
+    exclude: Text | None = None
+    """File of pairs to exclude, one per line: KEY, SPLIT/KEY or ROOT/SPLIT/KEY; a remark may follow after a tab."""
+    exposure_jitter: Annotated[list[PositiveNumber], Len(2, 2)] | None = None
+    """[low, high]: random gain on the stored values of the input in training, clipped to [0, 1]."""
+
+    @field_validator('io_backend')
+    @classmethod
+    def _known_backend(cls, io_backend: dict[str, Any] | None) -> dict[str, Any] | None:
+        if io_backend is not None and io_backend.get('type') not in (None, 'disk', 'lmdb', 'mmengine'):
+            raise ValueError(f'type: must be one of disk, lmdb or mmengine, got {io_backend["type"]!r}')
+        return io_backend
+
+    @model_validator(mode='after')
+    def _one_root(self) -> Self:
+        if self.exposure_jitter is not None and self.exposure_jitter[0] > self.exposure_jitter[1]:
+            raise ValueError(f'exposure_jitter: must be two gains, the lower first, got {self.exposure_jitter}')
+        roots = self.dataroot_lq, self.dataroot_gt
+        if self.dataroot is not None and any(roots):
+            raise ValueError('dataroot: give either dataroot, or dataroot_lq and dataroot_gt, not both')
+        if self.dataroot is None and not all(roots):
+            raise ValueError('dataroot: missing; give it, or dataroot_lq and dataroot_gt')
+        if self.dataroot is not None and self.io_backend is not None and self.io_backend.get('type') == 'mmengine':
+            raise ValueError('io_backend.type: mmengine needs dataroot_lq and dataroot_gt instead of dataroot')
+        return self
+
+
+class SyntheticOptions(LowLightDataset):
+    """Photographs that are darkened on the fly."""
+
+    dataroot_gt: Text
+    """Folder of normal-light photographs, or an LMDB database of them."""
+    degradation: section_of(LowLightDegradation) = section_of(LowLightDegradation)()  # type: ignore[valid-type]
+    """The synthetic low-light degradation."""
+    seed: Seed = 0
+    """Seed of the degradation in validation and testing, where an image is degraded alike every time."""

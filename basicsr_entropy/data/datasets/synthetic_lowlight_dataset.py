@@ -11,10 +11,10 @@ from basicsr.data.transforms import augment, paired_random_crop
 from torch.utils.data import Dataset
 
 from basicsr_entropy._images import image_of_file, images_in, to_float
-from basicsr_entropy._registry import check_arguments, check_keys
+from basicsr_entropy.config import construct
 from basicsr_entropy.data.datasets.degradation import LowLightDegradation
 from basicsr_entropy.data.datasets.lowlight_paired_dataset import check_crop, to_tensors
-from basicsr_entropy.data.datasets.options import IMAGE_KEYS, LOADER_KEYS, crop_size, option_path
+from basicsr_entropy.data.datasets.options import SyntheticOptions, option_path
 from basicsr_entropy.data.datasets.transforms import Augmentation
 from basicsr_entropy.data.lmdb.reader import StoreReader
 
@@ -39,23 +39,17 @@ class SyntheticLowLightDataset(Dataset):
             smaller than the crop.
     """
 
-    KEYS = ('dataroot_gt', 'degradation', 'seed', 'io_backend')
+    OPTIONS = SyntheticOptions
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         super().__init__()
         self.opt = opt
         self.where = option_path(opt)
-        check_keys(opt, (*self.KEYS, *IMAGE_KEYS, *LOADER_KEYS), self.where)
-        self.crop_size, self.seed, self.augmentation = crop_size(opt), opt.get('seed', 0), Augmentation(opt)
-        options = opt.get('degradation') or {}
-        check_arguments(LowLightDegradation, options, f'{self.where}.degradation')
-        try:
-            self.degradation = LowLightDegradation(**options)
-        except ValueError as error:
-            raise ValueError(f'{self.where}.degradation: {error}') from error
-        if not opt.get('dataroot_gt'):
-            raise KeyError(f'{self.where}.dataroot_gt: missing; it is a folder of normal-light photographs')
-        root = Path(opt['dataroot_gt']).expanduser()
+        self.options = SyntheticOptions.read(opt, self.where)
+        self.crop_size, self.seed = self.options.crop_size, self.options.seed
+        self.augmentation = Augmentation(self.options)
+        self.degradation = construct(LowLightDegradation, opt.get('degradation'), f'{self.where}.degradation')
+        root = Path(self.options.dataroot_gt).expanduser()
         if root.suffix == '.lmdb':
             store = StoreReader(root)
             self.paths, self._open = sorted(store.shapes), store.image
@@ -72,7 +66,7 @@ class SyntheticLowLightDataset(Dataset):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor | str]:
         path = self.paths[index]
         images = self.augmentation.mix(self._images(index), lambda: self._images(random.randrange(len(self))))
-        lq, gt = to_tensors(list(images), self.opt)
+        lq, gt = to_tensors(list(images), self.options)
         return {'lq': lq, 'gt': gt, 'lq_path': path, 'gt_path': path}
 
     def _images(self, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +80,7 @@ class SyntheticLowLightDataset(Dataset):
                 gt, _ = paired_random_crop(gt, gt, self.crop_size, 1)
             gt = to_float(gt)  # a copy, of the crop alone
         if self.crop_size is not None:
-            gt = augment(gt, self.opt.get('use_hflip', False), self.opt.get('use_rot', False))
+            gt = augment(gt, self.options.use_hflip, self.options.use_rot)
             # `random` is what BasicSR seeds in every worker
             rng = np.random.default_rng(random.getrandbits(64))
         else:

@@ -1,0 +1,152 @@
+"""The command line and the option file of a run, as BasicSR's pipelines take them.
+
+`parse_options` does what `basicsr.utils.options.parse_options` of basicsr 1.4.2 does, but for three things: the file is
+checked before anything is created or any process group is joined, `--force_yml` takes YAML values instead of evaluating
+Python, and `path.experiments_root` and `path.results_root` are respected.
+"""
+
+import argparse
+import copy
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from basicsr_entropy.config.files import read_option_file
+from basicsr_entropy.config.testing import as_test_options
+
+Options = dict[str, Any]
+DERIVED_FOLDERS = {
+    'experiments_root': {
+        'models': 'models',
+        'training_states': 'training_states',
+        'log': '',
+        'visualization': 'visualization',
+    },
+    'results_root': {'log': '', 'visualization': 'visualization'},
+}
+DEBUG_PERIOD = 8  # iterations between validations and checkpoints with --debug
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of BasicSR's train.py and test.py."""
+    parser.add_argument('-opt', required=True, metavar='FILE', help='option file')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm'],
+        default='none',
+        help='job launcher (none); torchrun: pytorch',
+    )
+    parser.add_argument('--auto_resume', action='store_true', help='resume from the newest state of the run')
+    parser.add_argument('--debug', action='store_true', help=f'log each iteration, validate every {DEBUG_PERIOD}')
+    parser.add_argument('--local_rank', type=int, default=0, help='set by launchers')
+    parser.add_argument(
+        '--force_yml', nargs='+', metavar='KEY:KEY=VALUE', help='change options, e.g. train:ema_decay=0.999'
+    )
+
+
+def parse_options(
+    root_path: str,
+    is_train: bool = True,
+    arguments: Sequence[str] | None = None,
+    prepare: Callable[[Options], Options] = lambda options: options,
+) -> tuple[Options, argparse.Namespace]:
+    """Options of a run as BasicSR's models and pipelines expect them.
+
+    Args:
+        root_path: Folder below which `experiments/` and `results/` are.
+        is_train: Whether the run trains, or tests.
+        arguments: Command line; that of the process by default.
+        prepare: Called with the options of the file, after `--force_yml`; checks and may replace them.
+
+    Returns:
+        The options with what BasicSR adds: dist, rank, world_size, auto_resume, is_train, manual_seed, num_gpu, the
+        phase and scale of each dataset, and the folders of the run below `path`; and the command line.
+
+    Raises:
+        KeyError, ValueError, FileNotFoundError: If the file is missing or no option file, or `--force_yml` is unfit.
+    """
+    import torch
+    from basicsr.utils import set_random_seed
+    from basicsr.utils.dist_util import get_dist_info, init_dist
+
+    parser = argparse.ArgumentParser(prog=f'basicsr-entropy {"train" if is_train else "test"}')
+    add_arguments(parser)
+    args = parser.parse_args(arguments)
+    opt = dict(copy.deepcopy(read_option_file(args.opt)))
+    if not is_train:
+        opt = as_test_options(opt)
+    for change in args.force_yml or ():
+        force(opt, change)
+    opt = prepare(opt)
+
+    opt['dist'] = args.launcher != 'none'
+    if opt['dist']:
+        init_dist(args.launcher, **((opt.get('dist_params') or {}) if args.launcher == 'slurm' else {}))
+    opt['rank'], opt['world_size'] = get_dist_info()
+    if opt.get('manual_seed') is None:
+        opt['manual_seed'] = random.randint(1, 10000)
+    set_random_seed(opt['manual_seed'] + opt['rank'])
+
+    opt['auto_resume'], opt['is_train'] = args.auto_resume, is_train
+    if args.debug and not opt['name'].startswith('debug'):
+        opt['name'] = f'debug_{opt["name"]}'
+    if opt['num_gpu'] == 'auto':
+        opt['num_gpu'] = torch.cuda.device_count()
+    for phase, dataset in opt['datasets'].items():
+        dataset['phase'] = phase.partition('_')[0]
+        if 'scale' in opt:
+            dataset['scale'] = opt['scale']
+        _expand_user(dataset, ('dataroot_gt', 'dataroot_lq'))
+    _expand_user(opt['path'], [key for key in opt['path'] if key.startswith(('resume_state', 'pretrain_network'))])
+    _set_folders(opt, Path(root_path), is_train)
+    if is_train and 'debug' in opt['name']:
+        if opt.get('val') is not None:
+            opt['val']['val_freq'] = DEBUG_PERIOD
+        opt['logger'] |= {'print_freq': 1, 'save_checkpoint_freq': DEBUG_PERIOD}
+    if not is_train:
+        opt['val'].setdefault('suffix', None)  # which SRModel reads, though it may be left out
+    return opt, args
+
+
+def force(options: Options, change: str) -> None:
+    """Sets one option in place.
+
+    Args:
+        options: Content of an option file.
+        change: KEY:KEY=VALUE; the value is YAML, and `none` is null as in BasicSR.
+
+    Raises:
+        KeyError: If a section on the way to the last key is missing.
+        ValueError: If the change is not of this form, or its value is not YAML.
+    """
+    keys, equals, text = change.partition('=')
+    *sections, last = (key.strip() for key in keys.split(':'))
+    if not equals or not all((*sections, last)):
+        raise ValueError(f'force_yml: must be KEY:KEY=VALUE, got {change!r}')
+    try:
+        value = None if text.strip().lower() == 'none' else yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f'force_yml: {text!r} in {change!r} is not valid YAML') from error
+    section = options
+    for index, key in enumerate(sections):
+        if not isinstance(section.get(key), dict):
+            raise KeyError(f'force_yml: the option file has no section {".".join(sections[: index + 1])}')
+        section = section[key]
+    section[last] = value
+
+
+def _expand_user(section: Options, keys: Sequence[str]) -> None:
+    for key in keys:
+        if section.get(key) is not None:
+            section[key] = str(Path(section[key]).expanduser())
+
+
+def _set_folders(opt: Options, root: Path, is_train: bool) -> None:
+    key, parent = ('experiments_root', 'experiments') if is_train else ('results_root', 'results')
+    asked = opt['path'].get(key)
+    folder = Path(asked).expanduser() if asked else root / parent / opt['name']
+    opt['path'][key] = str(folder)
+    opt['path'] |= {name: str(folder / below) for name, below in DERIVED_FOLDERS[key].items()}

@@ -1,0 +1,317 @@
+"""The sections of BasicSR's option files, typed. A model or dataset that reads further keys derives from these.
+
+A class of a registry says by an attribute `OPTIONS` which section describes it: a model one derived from `Run`, a
+dataset one derived from `Dataset`. Sections that name a `type` (networks, losses, metrics ...) are mappings here; the
+registered class decides about their keys, see `config.check`.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge, Lt, MinLen
+from pydantic import BeforeValidator, field_validator, model_validator
+from typing_extensions import Self
+
+from basicsr_entropy.config.section import (
+    Integer,
+    NonNegativeInteger,
+    PositiveInteger,
+    PositiveNumber,
+    Section,
+    Seed,
+    Text,
+)
+
+Typed = dict[str, Any]  # a section whose `type` names an entry of a registry
+
+
+def _no_path(name: Any) -> Any:
+    if isinstance(name, str) and (re.search(r'[/\\]', name) or name in ('.', '..')):
+        raise ValueError(
+            f'must be a name and not a path, got {name!r}; outputs go to experiments/NAME and results/NAME'
+        )
+    return name
+
+
+# what `config.parse` adds to the options of the file
+RUNTIME_KEYS = {
+    '': ('dist', 'rank', 'world_size', 'auto_resume', 'is_train', 'root_path'),
+    'path': ('models', 'training_states', 'log', 'visualization'),
+}
+
+Name = Annotated[Text, BeforeValidator(_no_path)]
+Decay = Annotated[float, Ge(0), Lt(1)]
+
+
+class CropSchedule(Section):
+    """Training crops that grow (Restormer, Zamir et al., CVPR 2022): size and batch of each phase."""
+
+    gt_sizes: Annotated[list[PositiveInteger], MinLen(1)] | None = None
+    """Side of the training crops in each phase, in pixels; replaces gt_size."""
+    iters: Annotated[list[PositiveInteger], MinLen(1)] | None = None
+    """Iterations of each phase of gt_sizes; the last phase lasts until the end."""
+    mini_batch_sizes: Annotated[list[PositiveInteger], MinLen(1)] | None = None
+    """Images per GPU in each phase of gt_sizes; batch_size_per_gpu by default."""
+    batch_size_per_gpu: PositiveInteger = 1
+    """Images per GPU in a training batch."""
+
+    @model_validator(mode='after')
+    def _phases_agree(self) -> Self:
+        if self.gt_sizes is None:
+            for key in ('iters', 'mini_batch_sizes'):
+                if getattr(self, key) is not None:
+                    raise ValueError(f'{key}: needs gt_sizes, which is missing')
+            return self
+        if self.iters is None:
+            raise ValueError('iters: missing; gt_sizes needs the iterations of each size')
+        for key in ('iters', 'mini_batch_sizes'):
+            values = getattr(self, key)
+            if values is not None and len(values) != len(self.gt_sizes):
+                raise ValueError(
+                    f'{key}: must be {len(self.gt_sizes)} integers, one per size in gt_sizes, got {values}'
+                )
+        largest = max(self.mini_batch_sizes or [0])
+        if largest > self.batch_size_per_gpu:
+            raise ValueError(f'mini_batch_sizes: {largest} is more than batch_size_per_gpu, {self.batch_size_per_gpu}')
+        return self
+
+
+class Dataset(CropSchedule):
+    """A dataset, as BasicSR's pipelines and data loader read it."""
+
+    name: Text
+    """Name in logs and output folders."""
+    type: Text
+    """Registered dataset class."""
+    io_backend: Typed | None = None
+    """Where images are read from: {type: disk} or {type: lmdb}."""
+    dataroot_gt: Text | None = None
+    """Folder or LMDB database of the ground-truth images."""
+    dataroot_lq: Text | None = None
+    """Folder or LMDB database of the low-quality images."""
+    meta_info_file: Text | None = None
+    """File that lists the images, one per line."""
+    filename_tmpl: Text = '{}'
+    """Template of the low-quality image's base name; {} stands for the ground truth's base name."""
+    gt_size: PositiveInteger | None = None
+    """Side of the training crops in pixels."""
+    use_hflip: bool = False
+    """Random horizontal flips in training."""
+    use_rot: bool = False
+    """Random quarter turns and vertical flips in training."""
+    mean: list[float] | None = None
+    """Subtracted from each channel, RGB."""
+    std: list[float] | None = None
+    """Each channel is divided by it, RGB."""
+    color: Literal['y'] | None = None
+    """y: the luma channel of YCbCr instead of RGB."""
+    num_worker_per_gpu: NonNegativeInteger | None = None
+    """Processes per GPU that load training batches; 0 loads in the training process."""
+    dataset_enlarge_ratio: PositiveInteger = 1
+    """How often each image occurs per epoch; larger values restart the loader less often."""
+    prefetch_mode: Literal['cpu', 'cuda'] | None = None
+    """Prefetching of training batches: cpu (a thread) or cuda (a stream; needs pin_memory)."""
+    num_prefetch_queue: PositiveInteger = 1
+    """Batches that the prefetching thread keeps ready."""
+    pin_memory: bool = False
+    """Load batches into page-locked memory."""
+    persistent_workers: bool = False
+    """Keep the loading processes between epochs."""
+    use_shuffle: bool = True
+    """Accepted for BasicSR's option files, which carry it; training always shuffles."""
+
+
+class Optimizer(Section, extra='allow'):
+    """An optimiser; further keys are its own arguments."""
+
+    type: Text
+    """Class of the optimiser."""
+    lr: PositiveNumber
+    """Learning rate."""
+
+
+class MultiStepScheduler(Section):
+    """Learning rate multiplied by gamma at milestones."""
+
+    type: Literal['MultiStepLR', 'MultiStepRestartLR']
+    """Both names stand for the same schedule, with restarts."""
+    milestones: list[NonNegativeInteger]
+    """Iterations at which the learning rate is multiplied by gamma."""
+    gamma: PositiveNumber = 0.1
+    """Factor at each milestone."""
+    restarts: list[NonNegativeInteger] = [0]
+    """Iterations at which the schedule restarts."""
+    restart_weights: list[PositiveNumber] = [1]
+    """Factor of the initial learning rate at each restart."""
+
+    @model_validator(mode='after')
+    def _as_many_weights(self) -> Self:
+        _check_equal_length(self, 'restarts')
+        return self
+
+
+class CosineScheduler(Section):
+    """Cosine annealing with restarts."""
+
+    type: Literal['CosineAnnealingRestartLR']
+    """Name of the schedule."""
+    periods: Annotated[list[PositiveInteger], MinLen(1)]
+    """Iterations of each cosine period; together they must reach total_iter."""
+    restart_weights: list[PositiveNumber] = [1]
+    """Factor of the initial learning rate in each period."""
+    eta_min: Annotated[float, Ge(0)] = 0
+    """Learning rate at the end of each period."""
+
+    @model_validator(mode='after')
+    def _as_many_weights(self) -> Self:
+        _check_equal_length(self, 'periods')
+        return self
+
+
+def _check_equal_length(scheduler: Any, key: str) -> None:
+    wanted, weights = len(getattr(scheduler, key)), scheduler.restart_weights
+    if len(weights) != wanted:
+        raise ValueError(f'restart_weights: must be {wanted} numbers, one per entry of {key}, got {weights}')
+
+
+SCHEDULERS: Mapping[str, type[Section]] = {
+    'CosineAnnealingRestartLR': CosineScheduler,
+    'MultiStepLR': MultiStepScheduler,
+    'MultiStepRestartLR': MultiStepScheduler,
+}
+
+
+class Train(Section):
+    """Training."""
+
+    total_iter: PositiveInteger
+    """Iterations of the training."""
+    warmup_iter: Integer = -1
+    """Iterations over which the learning rate rises from zero; -1 for none."""
+    ema_decay: Decay = 0
+    """Decay of the exponential moving average of the weights; 0 keeps no average."""
+    optim_g: Optimizer
+    """Optimiser of network_g."""
+    scheduler: Typed
+    """Learning-rate schedule: CosineAnnealingRestartLR, MultiStepLR or MultiStepRestartLR."""
+
+
+class Val(Section):
+    """Validation during training, and tests."""
+
+    val_freq: PositiveInteger | None = None
+    """Iterations between validations; required for training."""
+    save_img: bool
+    """Write the output images."""
+    suffix: Text | None = None
+    """Ending of the output images' names in a test; the run's name by default."""
+    pbar: bool = False
+    """Show a progress bar."""
+    metrics: dict[str, Typed] | None = None
+    """Metrics by names of your choice: registered functions, their arguments, `better: lower` where lower is better."""
+
+
+class Wandb(Section):
+    """Weights & Biases."""
+
+    project: Text | None = None
+    """Project to log to; none logs nothing there."""
+    resume_id: Text | None = None
+    """Run to resume."""
+
+
+class Logger(Section):
+    """Log and checkpoints."""
+
+    print_freq: PositiveInteger
+    """Iterations between log lines."""
+    save_checkpoint_freq: PositiveInteger
+    """Iterations between checkpoints."""
+    use_tb_logger: bool
+    """Log to TensorBoard, under tb_logger/NAME."""
+    wandb: Wandb | None = None
+    """Weights & Biases; needs use_tb_logger."""
+
+
+class Paths(Section):
+    """Weights to start from, and where outputs go."""
+
+    pretrain_network_g: Text | None = None
+    """Weights to load into network_g: a file of BasicSR's, or a bare state dict."""
+    strict_load_g: bool = True
+    """Whether the weights must fit network_g exactly."""
+    param_key_g: Text | None = 'params'
+    """State dict to take from the file: params or params_ema; ~ for a bare one."""
+    resume_state: Text | None = None
+    """Training state (.state) to resume from; `--auto_resume` finds the newest."""
+    ignore_resume_networks: list[Text] | None = None
+    """Networks whose weights are not taken from the resumed run."""
+    experiments_root: Text | None = None
+    """Folder of a training run; experiments/NAME by default."""
+    results_root: Text | None = None
+    """Folder of a test run; results/NAME by default."""
+
+
+class Run(Section):
+    """An option file."""
+
+    name: Name
+    """Name of the run; its outputs go to experiments/NAME and results/NAME."""
+    model_type: Text
+    """Registered model class."""
+    num_gpu: Literal['auto'] | NonNegativeInteger
+    """GPUs of this process: auto takes all there are; 0 computes on the CPU."""
+    manual_seed: Seed | None = None
+    """Seed of all random numbers; drawn at random by default."""
+    scale: PositiveInteger = 1
+    """Factor between the sizes of output and input."""
+    find_unused_parameters: bool = False
+    """For distributed training of networks that do not use all their parameters."""
+    dist_params: dict[str, Any] | None = None
+    """Arguments of the distributed backend, for --launcher slurm."""
+    datasets: dict[str, Typed]
+    """Datasets by phase: train and val (val_1 ...) for training, test_1 ... for tests."""
+    network_g: Typed
+    """The network: a registered class and its arguments."""
+    path: Paths
+    """Weights to start from, and where outputs go."""
+    train: Train | None = None
+    """Training; required for it."""
+    val: Val | None = None
+    """Validation and tests; required for tests."""
+    logger: Logger | None = None
+    """Log and checkpoints; required for training."""
+
+    @field_validator('datasets')
+    @classmethod
+    def _some_dataset(cls, datasets: dict[str, Typed]) -> dict[str, Typed]:
+        if not datasets:
+            raise ValueError('must name at least one dataset')
+        return datasets
+
+    LOSS_KEYS: ClassVar[type[Section]] = Section
+    """Keys that the model reads from the options of a loss, beside the loss's own arguments."""
+
+    @classmethod
+    def of(cls, opt: Mapping[str, Any]) -> Self:
+        """The typed options of a model that BasicSR builds.
+
+        Args:
+            opt: What the model is given: the option file's content and what BasicSR's pipelines add to it.
+
+        Raises:
+            KeyError, ValueError: As `read`.
+        """
+
+        def own(section: str, options: Mapping[str, Any]) -> dict[str, Any]:
+            runtime = RUNTIME_KEYS.get(section, ())
+            return {key: value for key, value in options.items() if key not in runtime and not cls.allows(section, key)}
+
+        nested = {key: own(key, value) for key, value in opt.items() if key in ('path', 'train', 'val') and value}
+        return cls.read(own('', {**opt, **nested}))
+
+    @classmethod
+    def allows(cls, section: str, key: str) -> bool:
+        """Whether a key that is no field may stand in a section ('' is the top level), such as train.<name>_opt."""
+        return False
