@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 # hence what it builds with first, then everything else without isolation.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help env test lint format demo clean
+.PHONY: help env test lint format options demo clean
 
 help:
 	@echo 'make demo    train a small model on embedded photographs, test it, show a table and a picture'
 	@echo 'make test    run the test suite'
 	@echo 'make env     make the environment only ($(VENV); PYTHON=... chooses the interpreter)'
 	@echo 'make lint    check style;   make format   mend it'
+	@echo 'make options write options/ from the templates in basicsr_entropy/config/templates'
 	@echo 'make clean   remove what the demo made'
 
 env: $(VENV)/installed
@@ -36,6 +37,9 @@ lint: env
 format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+options: env
+	$(BIN)/python -m basicsr_entropy.config.templates --write options
 
 datasets/demo_photographs: | env
 	$(BIN)/python scripts/make_sample.py --out $@

@@ -1,4 +1,4 @@
-"""Every option file that ships runs as it stands, on sets in the published layouts."""
+"""Every option file in `options/` runs unchanged, on datasets in the published layouts."""
 
 import copy
 from pathlib import Path
@@ -8,13 +8,14 @@ import yaml
 from helpers import photograph, write_image, write_pairs
 
 import basicsr_entropy
+from basicsr_entropy.config.templates import PHASES, datasets, option_files, recipes, render
 from basicsr_entropy.training.pipeline import check_options
 
 OPTIONS = Path(basicsr_entropy.__file__).parents[1] / 'options'
-FILES = sorted(path.relative_to(OPTIONS) for path in OPTIONS.rglob('*.yml'))
-SETS = ('LOLv1', 'LOLv2_real', 'LOLv2_synthetic', 'NTIRE2024')
-KINDS = ('irsde_published', 'irsde_small', 'irsde_l1', 'irsde_mixed', 'srmodel_entropy')
-# sizes that a test can afford; everything else is the file's own
+FILES = [Path(path) for path in option_files()]
+DATASETS = ('LOLv1', 'LOLv2_real', 'LOLv2_synthetic', 'NTIRE2024')
+RECIPES = ('irsde_published', 'irsde_small', 'irsde_l1', 'irsde_mixed', 'srmodel_entropy')
+# sizes that a test can afford; everything else is as in the file
 QUICK = {
     'train:total_iter': 1,
     'datasets:train:batch_size_per_gpu': 1,
@@ -29,41 +30,50 @@ def load(path):
 
 
 @pytest.fixture
-def sets(workdir):
-    """Two pairs a split of every set, where the option files look for them."""
-    datasets = workdir / 'datasets'
+def published(workdir):
+    """Two pairs per split of every published dataset, where the option files look for them."""
+    root = workdir / 'datasets'
     size = {'height': 136, 'width': 132}
     for split, lq, gt in (('our485', 'low', 'high'), ('eval15', 'low', 'high')):
-        write_pairs(datasets / f'LOLv1/{split}/{lq}', datasets / f'LOLv1/{split}/{gt}', 2, **size)
+        write_pairs(root / f'LOLv1/{split}/{lq}', root / f'LOLv1/{split}/{gt}', 2, **size)
     for split in ('Train', 'Test'):
-        real, synthetic = (datasets / f'LOLv2/{name}/{split}' for name in ('Real_captured', 'Synthetic'))
+        real, synthetic = (root / f'LOLv2/{name}/{split}' for name in ('Real_captured', 'Synthetic'))
         write_pairs(real / 'Low', real / 'Normal', 2, 'low', 'normal', **size)
         write_pairs(synthetic / 'Low', synthetic / 'Normal', 2, **size)
     for split in ('train', 'mini_val'):
-        write_pairs(datasets / f'NTIRE2024/{split}/input', datasets / f'NTIRE2024/{split}/gt', 2, **size)
-    return datasets
+        write_pairs(root / f'NTIRE2024/{split}/input', root / f'NTIRE2024/{split}/gt', 2, **size)
+    return root
+
+
+def check(options, phase):
+    options['num_gpu'] = 0
+    for key, dataset in options['datasets'].items():
+        dataset['phase'] = key.split('_')[0]
+    check_options(options, is_train=phase == 'train')
 
 
 def force(options):
     return ['--force_yml', *(f'{key}={value}' for key, value in options.items())]
 
 
-@pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize('name', SETS)
-def test_trains_and_tests_as_it_stands(run, sets, workdir, monkeypatch, name, kind):
+@pytest.mark.parametrize('recipe', RECIPES)
+@pytest.mark.parametrize('name', DATASETS)
+def test_trains_and_tests_unchanged(run, published, workdir, monkeypatch, name, recipe):
     from basicsr.archs.vgg_arch import vgg
 
-    # its weights are a download
+    # VGG19 without its weights, which would be downloaded
     monkeypatch.setattr(vgg, 'vgg19', lambda pretrained: vgg.VGG(vgg.make_layers(vgg.cfgs['E']), num_classes=1))
-    smaller = SMALLER.get(kind, {})
-    sampling = {} if kind == 'srmodel_entropy' else {'val:sampler:steps': 2}
-    code, _, log = run('train', '-opt', OPTIONS / f'train/{name}/{kind}.yml', *force({**QUICK, **sampling, **smaller}))
+    smaller = SMALLER.get(recipe, {})
+    sampling = {} if recipe == 'srmodel_entropy' else {'val:sampler:steps': 2}
+    code, _, log = run(
+        'train', '-opt', OPTIONS / f'train/{name}/{recipe}.yml', *force({**QUICK, **sampling, **smaller})
+    )
     assert code == 0, log
-    assert (workdir / f'experiments/{kind}_{name}/models/net_g_latest.pth').is_file()
+    assert (workdir / f'experiments/{recipe}_{name}/models/net_g_latest.pth').is_file()
     assert '# psnr_gt_mean: ' in log
 
-    tested = kind if (OPTIONS / f'test/{name}/{kind}.yml').is_file() else 'irsde_small'
-    run_name = f'{kind}_{name}'
+    tested = recipe if (OPTIONS / f'test/{name}/{recipe}.yml').is_file() else 'irsde_small'
+    run_name = f'{recipe}_{name}'
     renamed = {'name': run_name, 'path:pretrain_network_g': f'experiments/{run_name}/models/net_g_latest.pth'}
     code, _, log = run(
         'test', '-opt', OPTIONS / f'test/{name}/{tested}.yml', *force({**sampling, **smaller, **renamed})
@@ -72,7 +82,7 @@ def test_trains_and_tests_as_it_stands(run, sets, workdir, monkeypatch, name, ki
     assert len(list((workdir / f'results/{run_name}/visualization/{name}').iterdir())) == 2
 
 
-def test_the_model_that_comes_along_trains_and_tests_as_it_stands(run, workdir):
+def test_the_bundled_model_trains_and_tests_unchanged(run, workdir):
     for split, seed in (('train', 1), ('test', 2)):
         write_image(workdir / f'datasets/photographs/{split}/a.png', photograph(seed, 100, 120))
     code, _, log = run('train', '-opt', OPTIONS / 'train/photographs/night_small.yml', *force(QUICK))
@@ -83,12 +93,15 @@ def test_the_model_that_comes_along_trains_and_tests_as_it_stands(run, workdir):
 
 
 @pytest.mark.parametrize('path', FILES, ids=str)
-def test_is_understood_whole(path):
-    options = load(path)
-    options['num_gpu'] = 0
-    for phase, dataset in options['datasets'].items():
-        dataset['phase'] = phase.split('_')[0]
-    check_options(options, is_train=path.parts[0] == 'train')
+def test_passes_the_checks(path):
+    check(load(path), path.parts[0])
+
+
+@pytest.mark.parametrize('phase', PHASES)
+@pytest.mark.parametrize('dataset', datasets())
+@pytest.mark.parametrize('recipe', recipes())
+def test_every_recipe_passes_the_checks_for_every_dataset(recipe, dataset, phase):
+    check(yaml.safe_load(render(recipe, dataset, phase)), phase)
 
 
 @pytest.mark.parametrize('path', [path for path in FILES if path.parts[0] == 'test'], ids=str)
@@ -99,17 +112,17 @@ def test_tests_the_model_that_its_training_file_trains(path):
     assert test['path']['pretrain_network_g'] == f'experiments/{train["name"]}/models/net_g_latest.pth'
 
 
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('recipe', RECIPES)
 @pytest.mark.parametrize('command', ['train', 'test'])
-def test_settings_are_the_same_for_every_set(command, kind):
+def test_settings_are_the_same_for_every_dataset(command, recipe):
     first = None
-    for name in SETS:
-        path = OPTIONS / command / name / f'{kind}.yml'
+    for name in DATASETS:
+        path = OPTIONS / command / name / f'{recipe}.yml'
         if not path.is_file():
             assert command == 'test'
             continue
         options = copy.deepcopy(load(path))
-        assert options.pop('name') == f'{kind}_{name}'
+        assert options.pop('name') == f'{recipe}_{name}'
         options.get('path', {}).pop('pretrain_network_g')
         for dataset in options['datasets'].values():
             assert dataset.pop('name') == name
