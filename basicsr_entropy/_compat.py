@@ -89,7 +89,7 @@ def launcher_without_cuda() -> None:
     def make_init(original):
         def init_dist(backend='nccl', **kwargs):
             if 'RANK' not in os.environ:
-                raise ValueError('--launcher pytorch: start it with torchrun, which sets RANK and WORLD_SIZE')
+                raise ValueError('launcher: pytorch needs torchrun, which sets RANK and WORLD_SIZE')
             if torch.cuda.is_available():
                 return original(backend, **kwargs)
             return torch.distributed.init_process_group(backend='gloo', **kwargs)

@@ -1,4 +1,4 @@
-"""What the C library does with freed memory. Knows nothing but Python."""
+"""Tuning of the C library's memory allocator."""
 
 import ctypes
 
@@ -6,14 +6,16 @@ M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 
 
 def keep_freed_memory(in_threads: bool = False) -> None:
-    """Lets this process use the memory of freed tensors again instead of handing it back to the system.
+    """Makes this process reuse the memory of freed tensors instead of returning it to the system.
 
-    A network's evaluation frees and takes hundreds of large tensors, and glibc would map each anew: for large images
-    the system then spends more time on clearing pages than the network on computing. Without glibc, does nothing.
+    An evaluation of a network allocates and frees hundreds of large tensors. By default glibc maps each of them anew;
+    for large images the system then spends more time on clearing pages than the network on computing. Does nothing
+    without glibc.
 
     Args:
-        in_threads: Also where threads take memory, which glibc keeps apart and hands back whatever it is told: all
-            threads share one memory then. It costs training 5 % of its speed, for threads wait for each other.
+        in_threads: Whether to include threads other than the main one. glibc gives each of them a memory arena of its
+            own, whose memory it returns whatever the settings; with this, all threads share one arena. That costs
+            training 5 % of its speed, as threads wait for each other.
     """
     try:
         mallopt = ctypes.CDLL('libc.so.6').mallopt

@@ -17,7 +17,7 @@ def read_option_file(path: str | None) -> Mapping[str, Any] | None:
     if path is None:
         return None
     if not Path(path).is_file():
-        raise FileNotFoundError(f'-opt: no file {path}')
+        raise FileNotFoundError(f'options: no file {path}')
     try:
         options = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
     except yaml.YAMLError as error:

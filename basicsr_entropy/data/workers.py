@@ -20,7 +20,7 @@ def in_workers(dataset: Dataset, workers: int) -> Iterator[Any]:
         ValueError: If the number is negative.
     """
     if workers < 0:
-        raise ValueError(f'--workers: must be at least 0, got {workers}')
+        raise ValueError(f'workers: must be at least 0, got {workers}')
     threads = cv2.getNumThreads()
     try:
         # one thread each, or workers would fight over the CPUs; set before the fork, as a child would wait for ever for

@@ -77,7 +77,7 @@ class Tiling:
             if not is_whole(value, least):
                 raise ValueError(f'{name} must be a whole number of at least {least}, got {value!r}')
         if self.overlap >= self.size:
-            raise ValueError(f'overlap must be smaller than size, got {self.overlap} and {self.size}')
+            raise ValueError(f'overlap must be smaller than size={self.size}, got {self.overlap}')
         check_choice('mode', self.mode, MODES)
 
 

@@ -81,9 +81,9 @@ def plan(inputs: Sequence[str], out: Path, compare: bool, filmstrip: bool, overw
             if path in taken:
                 raise ValueError(f'{taken[path]} and {source} would both become {path}; enhance them apart')
             if path.resolve() in sources:
-                raise FileExistsError(f'-o: {path} is one of the photographs; write to another folder')
+                raise FileExistsError(f'out: {path} is one of the photographs; write to another folder')
             if path.exists() and not overwrite:
-                raise FileExistsError(f'-o: {path} exists; give another folder, or --overwrite')
+                raise FileExistsError(f'out: {path} exists; give another folder, or overwrite=True')
             taken[path] = source
         jobs.append(job)
     return jobs

@@ -68,12 +68,12 @@ def write_pretrained(options: Mapping[str, Any], weights: str | Path, out: str |
 
     out = Path(out)
     if out.suffix != '.safetensors':
-        raise ValueError(f'-o: {out} must end in .safetensors')
+        raise ValueError(f'out: {out} must end in .safetensors')
     if out.exists():
-        raise FileExistsError(f'-o: {out} exists; remove it, or write somewhere else')
+        raise FileExistsError(f'out: {out} exists; remove it, or write somewhere else')
     sections = _sections(options)
-    state = read_weights(str(weights), 'params_ema', option='--weights')
-    load_weights(build(ARCH_REGISTRY, sections['network_g'], 'network_g'), state, str(weights), option='--weights')
+    state = read_weights(str(weights), 'params_ema', option='weights')
+    load_weights(build(ARCH_REGISTRY, sections['network_g'], 'network_g'), state, str(weights), option='weights')
     metadata = {'format': 'pt', METADATA: json.dumps({**sections, 'version': __version__})}
     with written_beside(out) as beside:
         beside.write_bytes(save({key: value.contiguous() for key, value in state.items()}, metadata))
@@ -104,7 +104,7 @@ def read_pretrained(path: str | Path, options: Mapping[str, Any] | None = None) 
     if options is None and inside is None:
         raise ValueError(
             f'{path} holds weights without their options; give the option file they were trained with (options=...), '
-            'or write both to one file: basicsr-entropy export -opt OPTIONS.yml --weights FILE -o model.safetensors'
+            'or an exported model file, which holds both'
         )
     sections = inside if options is None else _sections(options)
     return Pretrained(weights, sections['network_g'], sections['sde'], sections['sampler'])

@@ -35,7 +35,7 @@ def test_a_worker_has_one_thread_and_this_process_keeps_its_own():
 
 
 def test_refuses_a_negative_number():
-    with pytest.raises(ValueError, match='--workers: must be at least 0, got -1'):
+    with pytest.raises(ValueError, match='^workers: must be at least 0, got -1'):
         in_workers(Things(), -1)
 
 

@@ -236,7 +236,7 @@ def test_self_ensemble_averages_eight_views():
         ({'size': 0}, 'size must be a whole number of at least 1, got 0'),
         ({'size': 3.5}, 'size must be a whole number'),
         ({'overlap': -1}, 'overlap must be a whole number of at least 0'),
-        ({'size': 64, 'overlap': 64}, 'overlap must be smaller than size, got 64 and 64'),
+        ({'size': 64, 'overlap': 64}, 'overlap must be smaller than size=64, got 64'),
         ({'mode': 'grid'}, "mode must be one of per_step, interlace, downscale, got 'grid'"),
     ],
 )

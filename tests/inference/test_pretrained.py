@@ -58,17 +58,17 @@ def test_given_options_go_before_those_inside(tmp_path, options, weights):
 
 def test_refuses_what_does_not_fit_and_writes_nothing(tmp_path, options, weights):
     out = tmp_path / 'tiny.safetensors'
-    with pytest.raises(ValueError, match='--weights: .*net.pth does not fit network_g'):
+    with pytest.raises(ValueError, match='^weights: .*net.pth does not fit network_g'):
         write_pretrained({**options, 'network_g': {**options['network_g'], 'width': 16}}, weights, out)
     with pytest.raises(KeyError, match='network_g: missing'):
         write_pretrained({}, weights, out)
-    with pytest.raises(FileNotFoundError, match='--weights: no file .*absent.pth'):
+    with pytest.raises(FileNotFoundError, match='^weights: no file .*absent.pth'):
         write_pretrained(options, tmp_path / 'absent.pth', out)
     with pytest.raises(ValueError, match=r'must end in .safetensors'):
         write_pretrained(options, weights, tmp_path / 'tiny.pth')
     assert not out.exists()
     out.write_text('mine')
-    with pytest.raises(FileExistsError, match='-o: .*tiny.safetensors exists'):
+    with pytest.raises(FileExistsError, match='^out: .*tiny.safetensors exists'):
         write_pretrained(options, weights, out)
     assert out.read_text() == 'mine'
 

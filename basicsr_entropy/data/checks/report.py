@@ -1,9 +1,11 @@
 """What `check` found: tables for the terminal, a contact sheet, and a list of what to leave out."""
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
+from typing import Any, TextIO
 
 import cv2
 import numpy as np
@@ -11,9 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from basicsr_entropy._files import written_beside
 from basicsr_entropy._images import to_float
 from basicsr_entropy.data.checks.check import KINDS, SEVERITIES, Checked, Finding
-from basicsr_entropy.data.checks.measure import Measured
+from basicsr_entropy.data.checks.measure import Measured, SplitSource
 from basicsr_entropy.data.sets.pairing import ROLES
 
 STYLES = {'error': 'bold red', 'warning': 'yellow', 'note': 'cyan'}
@@ -28,17 +31,92 @@ MARGIN = 10
 COLOURS = {'error': (60, 60, 200), 'warning': (20, 140, 220), 'note': (170, 120, 40), '': (120, 120, 120)}  # BGR
 
 
-def print_report(checked: Checked) -> None:
-    """Prints what the sets hold, how bright they are, and what was found."""
-    console = Console(highlight=False)
+def print_report(checked: Checked, most: int | None = SHOWN, file: TextIO | None = None) -> None:
+    """Prints what the sets hold, how bright they are, and what was found.
+
+    Args:
+        checked: Result of `check_sets`.
+        most: Largest number of findings of a kind to list; None lists all.
+        file: Where to print; standard output by default.
+    """
+    console = Console(file=file, highlight=False)
     console.print(_brightness(checked))
     by_kind = defaultdict(list)
     for finding in checked.findings:
         by_kind[finding.kind].append(finding)
     for kind, found in by_kind.items():
-        _print_kind(console, kind, found)
-    counts = {name: sum(each.severity == name for each in checked.findings) for name in SEVERITIES}
-    console.print(', '.join(_counted(number, name) for name, number in counts.items()))
+        _print_kind(console, kind, found, most)
+    console.print(', '.join(_counted(number, name) for name, number in _counts(checked).items()))
+
+
+def as_json(checked: Checked) -> str:
+    """Everything that was found, as JSON.
+
+    An object with
+
+    - `splits`: one object per split: `root`, `split`, `pairs` (their number), `unreadable` (pairs with an image that
+      cannot be read), `smallest` and `largest` ([width, height] of the ground truth in pixels, or null), and `luma`:
+      for `lq`, `gt` and `ratio` (gt / lq, without pairs whose lq is below 1) the percentiles of the mean luma of the
+      images, range [0, 255], keyed by percentage ('0' is the minimum, '50' the median); empty without a readable pair;
+    - `findings`: one object per finding, in the order of the report: `kind`, `severity` (error, warning or note),
+      `title` (of the kind), `files`, `text`, and `exclude` (the names that `write_fix_list` writes for it);
+    - `counts`: the number of findings of each severity.
+    """
+    splits = [_split_statistics(checked, source) for source in checked.sources]
+    findings = [
+        {
+            'kind': finding.kind,
+            'severity': finding.severity,
+            'title': KINDS[finding.kind][1],
+            'files': list(finding.files),
+            'text': finding.text,
+            'exclude': list(finding.drop),
+        }
+        for finding in checked.findings
+    ]
+    return json.dumps({'splits': splits, 'findings': findings, 'counts': _counts(checked)}, indent=1)
+
+
+def write_json(checked: Checked, path: str | Path) -> None:
+    """Writes `as_json` to a file, atomically; an existing file is replaced."""
+    with written_beside(Path(path)) as beside:
+        beside.write_text(as_json(checked) + '\n', encoding='utf-8')
+
+
+def _split_statistics(checked: Checked, source: SplitSource) -> dict[str, Any]:
+    own = [each for each in checked.measured if each.source is source]
+    sizes = _sizes(own)
+    return {
+        'root': str(source.root),
+        'split': source.split,
+        'pairs': len(own),
+        'unreadable': sum(bool(each.lq.error or each.gt.error) for each in own),
+        'smallest': list(sizes[0]) if sizes else None,
+        'largest': list(sizes[-1]) if sizes else None,
+        'luma': {
+            name: {str(percent): round(float(np.percentile(values, percent)), 2) for percent in PERCENTILES}
+            for name, values in _lumas(own).items()
+            if len(values)
+        },
+    }
+
+
+def _counts(checked: Checked) -> dict[str, int]:
+    """Number of findings of each severity."""
+    return {name: sum(each.severity == name for each in checked.findings) for name in SEVERITIES}
+
+
+def _lumas(own: Sequence[Measured]) -> dict[str, np.ndarray]:
+    """Mean luma of the lq and gt images of readable pairs, range [0, 255], and the ratios gt / lq."""
+    read = [each for each in own if not each.lq.error and not each.gt.error]
+    lq, gt = (255 * np.array([getattr(each, role).luma for each in read]) for role in ROLES)
+    lit = lq >= 1  # a ratio to less than one level means nothing
+    return {'lq': lq, 'gt': gt, 'ratio': gt[lit] / lq[lit]}
+
+
+def _sizes(own: Sequence[Measured]) -> list[tuple[int, int]]:
+    """Sizes (width, height) of the ground truth, by area."""
+    return sorted({each.gt.size for each in own if not each.gt.error}, key=lambda size: size[0] * size[1])
 
 
 def _brightness(checked: Checked) -> Table:
@@ -50,10 +128,7 @@ def _brightness(checked: Checked) -> Table:
         own = [each for each in checked.measured if each.source is source]
         table.add_section()
         table.add_row(f'[bold]{escape(source.root.name)}, {source.split}[/]\n{_held(own)}')
-        read = [each for each in own if not each.lq.error and not each.gt.error]
-        lq, gt = (255 * np.array([getattr(each, role).luma for each in read]) for role in ROLES)
-        lit = lq >= 1  # nothing is to be had by dividing by less than a level
-        for name, values in (('input', lq), ('truth', gt), ('ratio', gt[lit] / lq[lit])):
+        for name, values in zip(('input', 'truth', 'ratio'), _lumas(own).values()):
             if len(values):
                 table.add_row('  ' + name, *(f'{number:.1f}' for number in np.percentile(values, PERCENTILES)))
     return table
@@ -61,18 +136,18 @@ def _brightness(checked: Checked) -> Table:
 
 def _held(own: Sequence[Measured]) -> str:
     """How many pairs, and of what sizes."""
-    sizes = sorted({each.gt.size for each in own if not each.gt.error}, key=lambda size: size[0] * size[1])
+    sizes = _sizes(own)
     shown = ' to '.join('{}x{}'.format(*size) for size in (sizes if len(sizes) < 2 else (sizes[0], sizes[-1])))
     return f'{_counted(len(own), "pair")}{", " if shown else ""}{shown}'
 
 
-def _print_kind(console: Console, kind: str, found: Sequence[Finding]) -> None:
+def _print_kind(console: Console, kind: str, found: Sequence[Finding], most: int | None) -> None:
     severity, title = KINDS[kind]
     console.print(f'[{STYLES[severity]}]{severity}[/]: {title} ({len(found)})', soft_wrap=True)
-    for finding in found[:SHOWN]:
+    for finding in found[:most]:
         console.print(f'    {_caption(finding)}', markup=False, soft_wrap=True)
-    if len(found) > SHOWN:
-        console.print(f'    and {len(found) - SHOWN} more')
+    if most is not None and len(found) > most:
+        console.print(f'    and {len(found) - most} more')
 
 
 def _counted(number: int, what: str) -> str:

@@ -132,7 +132,7 @@ def _write_split(
         try:
             _write_pairs(f'{split.layout} {split.split}', pairs, writer, recipe, workers, skip_bad)
         except (ValueError, OSError) as error:
-            kept = f'; what is done stays in {writer.staging}, --resume goes on with it' if writer.kept else ''
+            kept = f'; what is done stays in {writer.staging}, resume=True goes on with it' if writer.kept else ''
             raise (ValueError if isinstance(error, ValueError) else OSError)(f'{error}{kept}') from error
     manifests = [read_manifest(store) for store in writer.stores.values()]
     first = manifests[0]
@@ -152,7 +152,7 @@ def _write_pairs(
         with tqdm(desc=title, unit='pair', total=len(pairs), initial=len(pairs) - len(rest)) as bar:
             for encoded in encoded_pairs:
                 if encoded.error is not None and not skip_bad:
-                    raise ValueError(f'{encoded.error} (--skip-bad leaves such pairs out)')
+                    raise ValueError(f'{encoded.error} (skip_bad=True leaves such pairs out)')
                 writer.put(encoded)
                 bar.update()
     finally:
@@ -171,7 +171,7 @@ def _estimate_split(pairs: Sequence[Pair], recipe: Recipe, skip_bad: bool) -> Wr
             cut = 1 if recipe.crop_size is None else len(recipe.boxes(height, width, lq))
         except (ValueError, OSError) as error:
             if not skip_bad:
-                raise ValueError(f'{error} (--skip-bad leaves such pairs out)') from error
+                raise ValueError(f'{error} (skip_bad=True leaves such pairs out)') from error
             skipped += 1
             continue
         images += cut

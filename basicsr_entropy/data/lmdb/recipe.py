@@ -38,13 +38,13 @@ class Recipe:
     thresh: int | None = None
 
     def __post_init__(self) -> None:
-        check_choice('--encoding:', self.encoding, ENCODINGS)
+        check_choice('encoding:', self.encoding, ENCODINGS)
         for name, lowest in (('crop_size', 1), ('step', 1), ('thresh', 0)):
-            value, option = getattr(self, name), f'--{name.replace("_", "-")}'
+            value = getattr(self, name)
             if value is not None and self.crop_size is None:
-                raise ValueError(f'{option}: means nothing without --crop-size')
+                raise ValueError(f'{name}: means nothing without crop_size=...')
             if value is not None and value < lowest:
-                raise ValueError(f'{option}: must be at least {lowest}, got {value}')
+                raise ValueError(f'{name}: must be at least {lowest}, got {value}')
         if self.crop_size is not None:
             object.__setattr__(self, 'step', self.step or self.crop_size)
             object.__setattr__(self, 'thresh', self.thresh or 0)
@@ -56,7 +56,7 @@ class Recipe:
             ValueError: If the photograph is smaller than a sub-image; names the file.
         """
         if min(height, width) < self.crop_size:
-            raise ValueError(f'{file} is {width}x{height}, smaller than --crop-size {self.crop_size}')
+            raise ValueError(f'{file} is {width}x{height}, smaller than crop_size={self.crop_size}')
         return [(top, left) for top in self._starts(height) for left in self._starts(width)]
 
     def _starts(self, length: int) -> list[int]:

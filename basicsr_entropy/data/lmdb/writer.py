@@ -60,7 +60,7 @@ class SplitWriter:
             self._lock()
             if not resume:
                 raise FileExistsError(
-                    f'{self.staging} is what an unfinished run left; add --resume to go on with it, or remove it'
+                    f'{self.staging} is what an unfinished run left; add resume=True to go on with it, or remove it'
                 )
         elif there and not resume:
             raise FileExistsError(f'{there[0]} exists; remove it, or write somewhere else')
@@ -113,12 +113,12 @@ class SplitWriter:
     def _check_plan(self, begun: Mapping[str, Any], where: Path) -> None:
         for name, mine in self.plan['options'].items():
             if begun['options'].get(name) != mine:
-                option, theirs = f'--{name.replace("_", "-")}', begun['options'].get(name)
-                raise ValueError(f'--resume: {where} was begun with {option} {theirs}, not {mine}; use the same')
+                theirs = begun['options'].get(name)
+                raise ValueError(f'resume: {where} was begun with {name}={theirs}, not {mine}; use the same')
         for key, mine in self.plan.items():
             if begun.get(key) != mine:
                 what = {'names': 'other image files'}.get(key, f'{key} {begun.get(key)}, not {mine}')
-                raise ValueError(f'--resume: {where} was begun with {what}; remove it to begin anew')
+                raise ValueError(f'resume: {where} was begun with {what}; remove it to begin anew')
 
     @property
     def kept(self) -> bool:

@@ -73,7 +73,7 @@ def check_splits(asked: Iterable[str] | None, there: Iterable[str], root: str | 
     there = tuple(there)
     missing = [split for split in asked or () if split not in there]
     if missing:
-        raise FileNotFoundError(f'--split {missing[0]}: not under {root}; there are {", ".join(there)}')
+        raise FileNotFoundError(f"split: no '{missing[0]}' under {root}; there are {', '.join(there)}")
 
 
 def find_splits(root: str | Path, layout: str = 'auto') -> list[FoundSplit]:

@@ -316,7 +316,7 @@ def test_a_list_is_never_written_over(root, tmp_path):
 
 
 def test_refuses_what_is_not_there(root, tmp_path):
-    with pytest.raises(FileNotFoundError, match='--split val: not under .*; there are train, test'):
+    with pytest.raises(FileNotFoundError, match="^split: no 'val' under .*; there are train, test"):
         check_sets([root], splits=['val'])
     with pytest.raises(FileNotFoundError, match='exclude: no file .*absent.txt'):
         check_sets([root], exclude=tmp_path / 'absent.txt')

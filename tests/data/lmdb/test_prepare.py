@@ -115,7 +115,7 @@ def test_never_writes_over_a_store(lolv1, tmp_path):
 
 
 def test_refuses_absent_splits_and_odd_stores(lolv1, tmp_path):
-    with pytest.raises(FileNotFoundError, match='--split val: not under .*; there are train, test'):
+    with pytest.raises(FileNotFoundError, match="^split: no 'val' under .*; there are train, test"):
         prepare_stores(lolv1, tmp_path, splits=['val'])
     with pytest.raises(FileNotFoundError, match='is no LMDB store'):
         read_shapes(tmp_path)
@@ -211,7 +211,7 @@ def test_refuses_names_that_differ_by_a_dot_only(tmp_path):
 def test_bad_pairs_are_left_out_only_when_asked(lolv1, tmp_path):
     (lolv1 / 'our485/high/00002.png').write_bytes(b'damaged')
     write_image(lolv1 / 'our485/low/00003.png', photograph(3, 30, 30))
-    with pytest.raises(ValueError, match='high/00002.png cannot be read .*--skip-bad'):
+    with pytest.raises(ValueError, match='high/00002.png cannot be read .*skip_bad=True'):
         prepare_stores(lolv1, tmp_path / 'out', splits=['train'])
     written = prepare_stores(lolv1, tmp_path / 'out', splits=['train'], skip_bad=True)['train']
     assert (written.pairs, written.skipped) == (2, 2)
@@ -243,7 +243,7 @@ def test_a_turned_photograph_does_not_pair_with_one_that_is_not(tmp_path):
 
 @pytest.mark.parametrize('call', [estimate, lambda root, **options: prepare_stores(root, root / 'out', **options)])
 def test_names_the_photograph_that_is_smaller_than_a_sub_image(lolv1, call):
-    with pytest.raises(ValueError, match='low/00011.png is 48x40, smaller than --crop-size 41 .*--skip-bad'):
+    with pytest.raises(ValueError, match='low/00011.png is 48x40, smaller than crop_size=41 .*skip_bad=True'):
         call(lolv1, splits=['test'], recipe=Recipe('keep', 41))
 
 

@@ -52,12 +52,12 @@ def test_encodes_without_loss(depth):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (('jpeg',), "--encoding: must be one of keep, png, raw, got 'jpeg'"),
-        (('keep', 0), '--crop-size: must be at least 1, got 0'),
-        (('keep', 8, 0), '--step: must be at least 1, got 0'),
-        (('keep', 8, 8, -1), '--thresh: must be at least 0, got -1'),
-        (('keep', None, 8), '--step: means nothing without --crop-size'),
-        (('keep', None, None, 0), '--thresh: means nothing without --crop-size'),
+        (('jpeg',), "^encoding: must be one of keep, png, raw, got 'jpeg'"),
+        (('keep', 0), '^crop_size: must be at least 1, got 0'),
+        (('keep', 8, 0), '^step: must be at least 1, got 0'),
+        (('keep', 8, 8, -1), '^thresh: must be at least 0, got -1'),
+        (('keep', None, 8), '^step: means nothing without crop_size=...'),
+        (('keep', None, None, 0), '^thresh: means nothing without crop_size=...'),
     ],
 )
 def test_refuses_wrong_recipes(options, message):
@@ -66,5 +66,5 @@ def test_refuses_wrong_recipes(options, message):
 
 
 def test_refuses_photographs_smaller_than_the_crop():
-    with pytest.raises(ValueError, match='a.png is 48x40, smaller than --crop-size 41'):
+    with pytest.raises(ValueError, match='a.png is 48x40, smaller than crop_size=41'):
         Recipe('keep', 41).boxes(40, 48, 'a.png')

@@ -79,7 +79,9 @@ def test_a_killed_run_never_looks_whole_and_resumes_to_the_same(source, tmp_path
                 LowLightPairedDataset({'dataroot': str(out), 'phase': 'val', 'split': 'train'})
             if (out / 'train.partial').exists():
                 partial += 1
-                with pytest.raises(FileExistsError, match='train.partial is what an unfinished run left; add --resume'):
+                with pytest.raises(
+                    FileExistsError, match='train.partial is what an unfinished run left; add resume=True'
+                ):
                     prepare_stores(source, out, recipe=RECIPE)
         prepare_stores(source, out, recipe=RECIPE, resume=True)
         assert contents(out) == whole
@@ -92,7 +94,7 @@ def test_goes_on_where_it_stopped_even_from_a_torn_line(source, tmp_path, monkey
     broken = source / 'Train/target/00009.png'
     good = broken.read_bytes()
     broken.write_bytes(b'damaged')
-    with pytest.raises(ValueError, match=r'00009.png cannot be read .* stays in .*train.partial, --resume goes on'):
+    with pytest.raises(ValueError, match=r'00009.png cannot be read .* stays in .*train.partial, resume=True goes on'):
         prepare_stores(source, tmp_path / 'out', recipe=RECIPE)
     journal = tmp_path / 'out/train.partial/journal.jsonl'
     lines = journal.read_bytes().splitlines(keepends=True)
@@ -120,9 +122,9 @@ def take_a_pair_away(source):
 @pytest.mark.parametrize(
     ('change', 'recipe', 'message'),
     [
-        (None, Recipe('raw', 20, 12), '--resume: .*train.partial was begun with --encoding png, not raw'),
-        (None, Recipe('png', 20, 10), '--resume: .* was begun with --step 12, not 10'),
-        (take_a_pair_away, RECIPE, '--resume: .* was begun with other image files'),
+        (None, Recipe('raw', 20, 12), '^resume: .*train.partial was begun with encoding=png, not raw'),
+        (None, Recipe('png', 20, 10), '^resume: .* was begun with step=12, not 10'),
+        (take_a_pair_away, RECIPE, '^resume: .* was begun with other image files'),
         (change_a_read_file, RECIPE, 'input/00001.png or .*target/00001.png has changed since'),
     ],
 )
@@ -190,7 +192,7 @@ def test_does_not_touch_a_run_at_work(source, tmp_path):
 def test_a_full_disk_is_named_and_leaves_nothing_that_looks_whole(source, tmp_path):
     process, failed = start(source, tmp_path / 'out', file_size=60_000)
     process.join()
-    assert re.search('lq.lmdb cannot be written: .* MB are free there; .*--resume goes on', failed.get())
+    assert re.search('lq.lmdb cannot be written: .* MB are free there; .*resume=True goes on', failed.get())
     assert not list((tmp_path / 'out').glob('*.lmdb'))
     prepare_stores(source, tmp_path / 'whole', recipe=RECIPE)
     prepare_stores(source, tmp_path / 'out', recipe=RECIPE, resume=True)  # once there is room

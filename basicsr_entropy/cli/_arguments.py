@@ -1,0 +1,180 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from basicsr_entropy.inference.enhancer import Enhancer
+
+
+def example(*lines: str) -> str:
+    """The epilog of a command's help: a command line to copy, which may continue over several lines."""
+    return 'example:\n' + '\n'.join(f'  {line}' for line in lines)
+
+
+def count(text: str) -> int:
+    """Argument type: an integer of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'must be an integer of at least 0, got {text!r}')
+    return int(text)
+
+
+def add_option_file(parser: argparse.ArgumentParser, help: str, required: bool = True) -> None:
+    """-opt FILE, which the library's messages call `options`."""
+    parser.add_argument('-opt', metavar='FILE', required=required, help=help)
+
+
+OPTION_FILE_FLAGS = {'options': '-opt'}
+
+
+def add_layout(parser: argparse.ArgumentParser, splits: str) -> None:
+    """--layout and --split; `splits` tells what is done with the splits."""
+    from basicsr_entropy.data.sets.layouts import LAYOUTS, SPLITS
+
+    parser.add_argument(
+        '--layout',
+        default='auto',
+        choices=['auto', *LAYOUTS],
+        help='folder layout of the dataset (default: recognise it by its folder names)',
+    )
+    parser.add_argument('--split', nargs='+', choices=SPLITS, help=f'splits to {splits} (default: all that exist)')
+
+
+LAYOUT_FLAGS = {'dataroot': '--root', 'layout': '--layout', 'split': '--split'}
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """--workers N."""
+    parser.add_argument(
+        '--workers',
+        type=count,
+        metavar='N',
+        default=len(os.sched_getaffinity(0)),
+        help='number of worker processes; 0 does all work in the main process (default: one per CPU core)',
+    )
+
+
+WORKERS_FLAGS = {'workers': '--workers'}
+
+
+def add_pipeline(parser: argparse.ArgumentParser) -> None:
+    """The arguments of BasicSR's train.py and test.py."""
+    add_option_file(parser, 'BasicSR option file')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm'],
+        default='none',
+        help='how the processes of a distributed run were started; pytorch: by torchrun (default: none)',
+    )
+    parser.add_argument(
+        '--auto_resume', action='store_true', help='resume from the newest training state of the experiment'
+    )
+    parser.add_argument('--debug', action='store_true', help="BasicSR's debug mode: log and validate very often")
+    parser.add_argument(
+        '--force_yml',
+        nargs='+',
+        metavar='KEY:KEY=VALUE',
+        help='override options of the file, e.g. datasets:train:gt_size=96',
+    )
+    parser.add_argument('--local_rank', type=int, default=0, metavar='N', help='set by launchers; not used otherwise')
+
+
+PIPELINE_FLAGS = {**OPTION_FILE_FLAGS, 'launcher': '--launcher'}
+
+
+def pipeline_arguments(args: argparse.Namespace) -> list[str]:
+    """The parsed arguments of `add_pipeline` as words for BasicSR's own parser."""
+    words = ['-opt', args.opt, '--launcher', args.launcher, '--local_rank', str(args.local_rank)]
+    words += [f'--{name}' for name in ('auto_resume', 'debug') if getattr(args, name)]
+    return [*words, '--force_yml', *args.force_yml] if args.force_yml else words
+
+
+def add_enhancer(parser: argparse.ArgumentParser) -> None:
+    """The arguments of an `Enhancer`."""
+    from basicsr_entropy.diffusion import SAMPLERS
+    from basicsr_entropy.diffusion.tiling import MODES, Tiling
+    from basicsr_entropy.inference.enhancer import DTYPES
+
+    parser.add_argument(
+        '--model',
+        default='night_small',
+        metavar='NAME|FILE',
+        help='bundled model, or model file written by `basicsr-entropy export` (default: night_small)',
+    )
+    add_option_file(parser, 'option file of the model, for weights stored without their options', required=False)
+    parser.add_argument('--sampler', choices=sorted(SAMPLERS), help="sampler (default: the model's own)")
+    parser.add_argument(
+        '--steps', type=int, metavar='N', help="network function evaluations per image (default: the model's own)"
+    )
+    parser.add_argument(
+        '--tile',
+        type=int,
+        metavar='N',
+        default=Tiling.size,
+        help='tile size in pixels; 0 disables tiling (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--tile-overlap',
+        type=int,
+        metavar='N',
+        default=Tiling.overlap,
+        help='overlap of neighbouring tiles in pixels (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--tile-mode', choices=MODES, default=Tiling.mode, help='how tiles are combined (default: %(default)s)'
+    )
+    parser.add_argument('--seed', type=int, metavar='N', default=0, help='random seed (default: 0)')
+    parser.add_argument('--device', help='torch device: cpu, cuda, cuda:1 ... (default: cuda if available)')
+    parser.add_argument(
+        '--self-ensemble', action='store_true', help='test-time augmentation (x8): 8 times as many evaluations'
+    )
+    parser.add_argument(
+        '--dtype',
+        choices=DTYPES,
+        default='float32',
+        help='precision of the network; bf16 and fp16 use autocast and suit GPUs (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--compile',
+        action='store_true',
+        help='compile the network: the first evaluation takes minutes, later ones are faster',
+    )
+
+
+# the fields of a `Tiling` go by the flags that set them
+ENHANCER_FLAGS = {
+    **OPTION_FILE_FLAGS,
+    'model': '--model',
+    'sampler': '--sampler',
+    'steps': '--steps',
+    'size': '--tile',
+    'overlap': '--tile-overlap',
+    'mode': '--tile-mode',
+    'seed': '--seed',
+    'device': '--device',
+    'self_ensemble': '--self-ensemble',
+    'dtype': '--dtype',
+    'compile': '--compile',
+}
+
+
+def build_enhancer(args: argparse.Namespace) -> Enhancer:
+    """The enhancer that the arguments of `add_enhancer` describe."""
+    from basicsr_entropy.diffusion.tiling import Tiling
+    from basicsr_entropy.inference.enhancer import Enhancer
+
+    return Enhancer.from_pretrained(
+        args.model,
+        options=args.opt,
+        sampler=args.sampler,
+        steps=args.steps,
+        tile=Tiling(args.tile, args.tile_overlap, args.tile_mode) if args.tile else None,
+        seed=args.seed,
+        device=args.device,
+        self_ensemble=args.self_ensemble,
+        dtype=args.dtype,
+        compile=args.compile,
+    )

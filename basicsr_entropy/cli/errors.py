@@ -1,0 +1,54 @@
+"""Printing errors: one line on the terminal, in terms of the command's flags."""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+
+
+def print_error(error: Exception, flags: Mapping[str, str]) -> None:
+    """Prints an error as one line on standard error, and its traceback to the log file of a run that has one.
+
+    Args:
+        error: The error.
+        flags: The command's flags by field name; see `in_flags`.
+    """
+    line = in_flags(_one_line(error), flags)
+    logs = [handler for handler in logging.getLogger('basicsr').handlers if isinstance(handler, logging.FileHandler)]
+    for handler in logs:
+        record = logging.LogRecord(
+            'basicsr', logging.ERROR, __file__, 0, line, None, (type(error), error, error.__traceback__)
+        )
+        handler.handle(record)
+    where = f'traceback in {logs[0].baseFilename}' if logs else '--traceback shows where'
+    print(f'basicsr-entropy: error: {line} ({where})', file=sys.stderr)
+
+
+def _one_line(error: Exception) -> str:
+    message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    lines = [line for line in message.splitlines() if line.strip()] or [type(error).__name__]
+    # a worker of a data loader wraps its error in a traceback whose last line is the message
+    line = lines[-1].partition(': ')[2] if 'Original Traceback' in message else lines[0]
+    return (
+        line if isinstance(error, (KeyError, ValueError, OSError, ImportError)) else f'{type(error).__name__}: {line}'
+    )
+
+
+def in_flags(message: str, flags: Mapping[str, str]) -> str:
+    """Replaces the field names in an error message of the library with the flags of a command.
+
+    The library names a field in two forms. At the beginning of a message, `crop_size: ...` and `crop_size must ...`
+    become `--crop-size: ...` and `--crop-size must ...`. Anywhere in it, Python's keyword form is replaced: `step=4`
+    becomes `--step 4`; `skip_bad=True` and `options=...`, an unspecified value, become the flag alone.
+
+    Args:
+        message: One line.
+        flags: Flags by field name, e.g. {'crop_size': '--crop-size', 'out': '-o'}.
+    """
+    if not flags:
+        return message
+    fields = '|'.join(map(re.escape, flags))
+    message = re.sub(rf'^({fields})(?=: | must )', lambda found: flags[found[1]], message)
+    # the lookbehind keeps file paths such as /data/step=4/a.png as they are
+    keyword = rf'(?<![\w./-])({fields})=(True\b|\.\.\.)?'
+    return re.sub(keyword, lambda found: flags[found[1]] + ('' if found[2] else ' '), message)

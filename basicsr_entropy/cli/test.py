@@ -1,0 +1,27 @@
+"""`basicsr-entropy test`: runs BasicSR's test pipeline."""
+
+import argparse
+
+from basicsr_entropy.cli._arguments import PIPELINE_FLAGS, add_pipeline, example, pipeline_arguments
+from basicsr_entropy.cli.memory import keep_freed_memory
+
+FLAGS = PIPELINE_FLAGS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of BasicSR's test.py."""
+    parser.description = (
+        "Test a model from a BasicSR option file. The arguments are those of BasicSR's test.py.\n"
+        'Images and logs are written to results/NAME in the current directory.'
+    )
+    parser.epilog = example('basicsr-entropy test -opt options/test/LOLv1/irsde_small.yml')
+    add_pipeline(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the pipeline."""
+    keep_freed_memory()
+    from basicsr_entropy.training import pipeline
+
+    pipeline.run(pipeline_arguments(args), is_train=False)
+    return 0

@@ -1,0 +1,27 @@
+"""`basicsr-entropy train`: runs BasicSR's train pipeline."""
+
+import argparse
+
+from basicsr_entropy.cli._arguments import PIPELINE_FLAGS, add_pipeline, example, pipeline_arguments
+from basicsr_entropy.cli.memory import keep_freed_memory
+
+FLAGS = PIPELINE_FLAGS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of BasicSR's train.py."""
+    parser.description = (
+        "Train a model from a BasicSR option file. The arguments are those of BasicSR's train.py.\n"
+        'Checkpoints and logs are written to experiments/NAME in the current directory.'
+    )
+    parser.epilog = example('basicsr-entropy train -opt options/train/LOLv1/irsde_small.yml')
+    add_pipeline(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the pipeline."""
+    keep_freed_memory()
+    from basicsr_entropy.training import pipeline
+
+    pipeline.run(pipeline_arguments(args), is_train=True)
+    return 0
