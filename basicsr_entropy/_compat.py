@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from basicsr_entropy._errors import first_line
+from basicsr_entropy._files import replace_durably
 
 _MARK = '_basicsr_entropy'
 
@@ -177,9 +178,10 @@ def _check_whole(path: Path) -> None:
 
 
 def whole_checkpoints() -> None:
-    """Networks and states are written in place: a run killed in mid-write leaves a torn file under its final name.
+    """Networks and states are written in place: a run that is killed while it writes leaves a truncated checkpoint.
 
-    Here they are written beside it and renamed, and a write that fails is an error, not a warning in the log.
+    Here they are written into a private folder, synced to disk and renamed, and a write that fails is an error, not a
+    warning in the log.
     https://github.com/XPixelGroup/BasicSR/blob/v1.4.2/basicsr/models/base_model.py
     """
     from basicsr.models.base_model import BaseModel
@@ -202,7 +204,7 @@ def whole_checkpoints() -> None:
                             _check_whole(path)
                         except Exception as error:
                             raise OSError(f'could not write {final / path.name}; is the disk full?') from error
-                        path.replace(final / path.name)
+                        replace_durably(path, final / path.name)
                 finally:
                     self.opt['path'][key] = str(final)
                     shutil.rmtree(beside)

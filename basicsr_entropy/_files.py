@@ -1,22 +1,74 @@
-"""Files that are there whole or not at all."""
+"""Atomic, durable file writes: after a crash a file holds either its old content or the whole new content."""
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# file systems that cannot sync a folder refuse with one of these
+_FOLDER_SYNC_UNSUPPORTED = (errno.EACCES, errno.EBADF, errno.EINVAL)
+
 
 @contextmanager
-def written_beside(path: Path) -> Iterator[Path]:
-    """A path beside `path`, for the file to be written to; it takes the place of `path` on leaving without an error.
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary path in the same folder; leaving the context renames it to `path`.
 
-    Its folder is made. An error leaves nothing, and what was at `path` as it was.
+    Missing folders are created. After an error the temporary file is removed and `path` is unchanged.
+
+    Args:
+        path: Final path. The temporary path has the same suffix.
+
+    Raises:
+        OSError: If the file cannot be written or renamed.
     """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f'.writing-{uuid.uuid4().hex}{path.suffix}')
+    temporary = path.with_name(f'.writing-{uuid.uuid4().hex}{path.suffix}')
     try:
-        yield beside
-        os.replace(beside, path)
+        yield temporary
+        replace_durably(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def atomic_write_bytes(path: str | Path, content: bytes) -> None:
+    """Writes bytes with `atomic_write`."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def atomic_write_text(path: str | Path, text: str) -> None:
+    """Writes text, encoded as UTF-8, with `atomic_write`."""
+    atomic_write_bytes(path, text.encode('utf-8'))
+
+
+def replace_durably(temporary: Path, final: Path) -> None:
+    """Renames a file or a folder to its final path, on the same file system, so that the rename survives a crash.
+
+    The content is synced to disk before the rename, and the folder that holds the final path after it. Of a folder,
+    only its list of files is synced: its files must be on disk already.
+
+    Args:
+        temporary: What to rename.
+        final: New path. A file that exists there is replaced.
+
+    Raises:
+        OSError: If syncing or renaming fails.
+    """
+    _sync(temporary)
+    os.replace(temporary, final)
+    try:
+        _sync(final.parent)
+    except OSError as error:
+        if error.errno not in _FOLDER_SYNC_UNSUPPORTED:
+            raise
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

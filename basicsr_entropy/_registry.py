@@ -1,6 +1,6 @@
 """BasicSR's registries: entering this package's classes and functions, and looking up names."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from basicsr_entropy._errors import suggestion
@@ -53,3 +53,10 @@ def look_up(registry: Registry, name: str, path: str) -> Any:
             return known[candidate]
     near = suggestion(name, (entry.removesuffix('_basicsr') for entry in known))
     raise KeyError(f"{path}: no '{name}' in the {registry._name} registry{near}")
+
+
+def look_up_type(registry: Registry, options: Mapping[str, Any], path: str) -> Any:
+    """What options['type'] stands for in the registry; errors as in `look_up`, also for a missing type."""
+    if not isinstance(options, Mapping) or options.get('type') is None:
+        raise KeyError(f'{path}.type: missing; it names an entry of the {registry._name} registry')
+    return look_up(registry, options['type'], f'{path}.type')

@@ -33,7 +33,7 @@ from basicsr.metrics import calculate_psnr, calculate_ssim
 from basicsr.models import build_model
 from basicsr.utils import tensor2img
 
-from basicsr_entropy._files import written_beside
+from basicsr_entropy._files import atomic_write_text
 from basicsr_entropy.config import read_option_file
 from basicsr_entropy.diffusion import sample, step_of
 from basicsr_entropy.metrics import calculate_lpips, calculate_psnr_gt_mean
@@ -99,8 +99,7 @@ class Results:
 
     def add(self, key: str, measured: dict[str, float]) -> None:
         self.runs[key] = measured
-        with written_beside(self.path) as beside:
-            beside.write_text(json.dumps({'setting': self.setting, 'runs': self.runs}, indent=1))
+        atomic_write_text(self.path, json.dumps({'setting': self.setting, 'runs': self.runs}, indent=1))
 
     def mean(self, name: str, steps: int, images: list[str], seeds: list[int], metric: str) -> tuple[float, float]:
         """Mean over images and seeds, and the deviation over seeds of the images' means."""

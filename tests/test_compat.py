@@ -105,3 +105,12 @@ def test_resumes_from_a_given_state(tmp_path):
     assert state['iter'] == 5
     with pytest.raises(ValueError, match='path.resume_state: cannot resume from absent.state'):
         train.load_resume_state(resume_options(tmp_path, resume_state='absent.state'))
+
+
+def test_checkpoints_are_on_disk_before_they_are_renamed(tmp_path, monkeypatch):
+    steps = []
+    for name in ('fsync', 'replace'):
+        original = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, name=name, original=original: (steps.append(name), original(*a))[1])
+    Model(tmp_path, 1.0).save(0, 3)
+    assert steps == ['fsync', 'replace', 'fsync'] * 2  # the network, then the training state

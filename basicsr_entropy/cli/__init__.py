@@ -23,6 +23,8 @@ from basicsr_entropy.cli.errors import print_error
 
 # command: summary
 COMMANDS = {
+    'init': 'write an option file from a template',
+    'validate': 'check an option file without running it',
     'train': 'train a model from a BasicSR option file',
     'test': 'test a model from a BasicSR option file',
     'prepare': 'convert a dataset to LMDB databases',

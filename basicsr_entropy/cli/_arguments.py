@@ -60,36 +60,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 WORKERS_FLAGS = {'workers': '--workers'}
 
 
-def add_pipeline(parser: argparse.ArgumentParser) -> None:
-    """The arguments of BasicSR's train.py and test.py."""
-    add_option_file(parser, 'BasicSR option file')
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm'],
-        default='none',
-        help='how the processes of a distributed run were started; pytorch: by torchrun (default: none)',
-    )
-    parser.add_argument(
-        '--auto_resume', action='store_true', help='resume from the newest training state of the experiment'
-    )
-    parser.add_argument('--debug', action='store_true', help="BasicSR's debug mode: log and validate very often")
-    parser.add_argument(
-        '--force_yml',
-        nargs='+',
-        metavar='KEY:KEY=VALUE',
-        help='override options of the file, e.g. datasets:train:gt_size=96',
-    )
-    parser.add_argument('--local_rank', type=int, default=0, metavar='N', help='set by launchers; not used otherwise')
-
-
-PIPELINE_FLAGS = {**OPTION_FILE_FLAGS, 'launcher': '--launcher'}
-
-
-def pipeline_arguments(args: argparse.Namespace) -> list[str]:
-    """The parsed arguments of `add_pipeline` as words for BasicSR's own parser."""
-    words = ['-opt', args.opt, '--launcher', args.launcher, '--local_rank', str(args.local_rank)]
-    words += [f'--{name}' for name in ('auto_resume', 'debug') if getattr(args, name)]
-    return [*words, '--force_yml', *args.force_yml] if args.force_yml else words
+PIPELINE_FLAGS = {**OPTION_FILE_FLAGS, 'launcher': '--launcher', 'force_yml': '--force_yml'}
 
 
 def add_enhancer(parser: argparse.ArgumentParser) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from basicsr_entropy.cli._arguments import PIPELINE_FLAGS, add_pipeline, example, pipeline_arguments
+from basicsr_entropy.cli._arguments import PIPELINE_FLAGS, example
 from basicsr_entropy.cli.memory import keep_freed_memory
 
 FLAGS = PIPELINE_FLAGS
@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'Checkpoints and logs are written to experiments/NAME in the current directory.'
     )
     parser.epilog = example('basicsr-entropy train -opt options/train/LOLv1/irsde_small.yml')
-    add_pipeline(parser)
+    from basicsr_entropy.config.parse import add_arguments as add_run_arguments
+
+    add_run_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -23,5 +25,5 @@ def run(args: argparse.Namespace) -> int:
     keep_freed_memory()
     from basicsr_entropy.training import pipeline
 
-    pipeline.run(pipeline_arguments(args), is_train=True)
+    pipeline.run(args, is_train=True)
     return 0

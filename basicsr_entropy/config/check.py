@@ -28,19 +28,26 @@ def check_options(options: Mapping[str, Any], is_train: bool, files: bool = True
         ValueError: If a value has the wrong type or is out of range.
         FileNotFoundError: If a file or folder is missing.
     """
-    problems = list(find_problems(options, is_train, files))
+    problems = find_problems(options, is_train, files)
     if problems:
         raise_first(problems)
 
 
-def find_problems(options: Mapping[str, Any], is_train: bool, files: bool = True) -> Iterator[Problem]:
-    """Everything that is wrong with an option file.
+def find_problems(options: Mapping[str, Any], is_train: bool, files: bool = True) -> list[Problem]:
+    """Everything that is wrong with an option file, one problem per option.
 
     Args:
         options: Content of the file.
         is_train: Whether it is to train, or to test.
         files: Also look for the files and folders that it names.
     """
+    found: dict[str, Problem] = {}
+    for problem in _problems(options, is_train, files):
+        found.setdefault(problem.path, problem)
+    return list(found.values())
+
+
+def _problems(options: Mapping[str, Any], is_train: bool, files: bool) -> Iterator[Problem]:
     for key in ('train', 'logger') if is_train else ('val',):
         if options.get(key) is None:
             yield Problem(key, f'missing; {"training" if is_train else "a test"} needs this section', KeyError)
@@ -126,9 +133,7 @@ def _sections(options: Mapping[str, Any], model: type | None) -> Iterator[Proble
             return True
         return section.allows(where, key) or (where == 'path' and key in by_network)
 
-    given = {key: value for key, value in options.items() if key not in ('network_g', 'datasets')}
-    given |= {key: _placeholder(options[key]) for key in ('network_g', 'datasets') if key in options}
-    for problem in section.problems(given):
+    for problem in section.problems(options):
         where, _, key = problem.path.rpartition('.')
         if problem.known is None:
             if problem.path not in ('train', 'logger', 'val') or options.get(problem.path) is not None:
@@ -138,11 +143,6 @@ def _sections(options: Mapping[str, Any], model: type | None) -> Iterator[Proble
                 name for name in read or () if name.isidentifier() and name.endswith('_opt') == key.endswith('_opt')
             )
             yield problem._replace(known=(*problem.known, *(near if where == 'train' else ()), *sorted(by_network)))
-
-
-def _placeholder(value: Any) -> Any:
-    """Stands for sections that are checked by their types, so that each problem is told once."""
-    return {'type': {}} if isinstance(value, Mapping) and value else value
 
 
 def _num_gpu(value: Any) -> Iterator[Problem]:

@@ -6,9 +6,8 @@ Python, and `path.experiments_root` and `path.results_root` are respected.
 """
 
 import argparse
-import copy
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,30 +26,36 @@ DERIVED_FOLDERS = {
     },
     'results_root': {'log': '', 'visualization': 'visualization'},
 }
+WEIGHTS = 'path.pretrain_network_g'
 DEBUG_PERIOD = 8  # iterations between validations and checkpoints with --debug
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of BasicSR's train.py and test.py."""
-    parser.add_argument('-opt', required=True, metavar='FILE', help='option file')
+    parser.add_argument('-opt', required=True, metavar='FILE', help='BasicSR option file')
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm'],
         default='none',
-        help='job launcher (none); torchrun: pytorch',
+        help='how the processes of a distributed run were started; pytorch: by torchrun (default: none)',
     )
-    parser.add_argument('--auto_resume', action='store_true', help='resume from the newest state of the run')
-    parser.add_argument('--debug', action='store_true', help=f'log each iteration, validate every {DEBUG_PERIOD}')
-    parser.add_argument('--local_rank', type=int, default=0, help='set by launchers')
     parser.add_argument(
-        '--force_yml', nargs='+', metavar='KEY:KEY=VALUE', help='change options, e.g. train:ema_decay=0.999'
+        '--auto_resume', action='store_true', help='resume from the newest training state of the experiment'
     )
+    parser.add_argument('--debug', action='store_true', help="BasicSR's debug mode: log and validate very often")
+    parser.add_argument(
+        '--force_yml',
+        nargs='+',
+        metavar='KEY:KEY=VALUE',
+        help='override options of the file, e.g. datasets:train:gt_size=96',
+    )
+    parser.add_argument('--local_rank', type=int, default=0, metavar='N', help='set by launchers; not used otherwise')
 
 
 def parse_options(
     root_path: str,
     is_train: bool = True,
-    arguments: Sequence[str] | None = None,
+    args: argparse.Namespace | None = None,
     prepare: Callable[[Options], Options] = lambda options: options,
 ) -> tuple[Options, argparse.Namespace]:
     """Options of a run as BasicSR's models and pipelines expect them.
@@ -58,7 +63,7 @@ def parse_options(
     Args:
         root_path: Folder below which `experiments/` and `results/` are.
         is_train: Whether the run trains, or tests.
-        arguments: Command line; that of the process by default.
+        args: Parsed arguments of `add_arguments`; by default those of this process's command line.
         prepare: Called with the options of the file, after `--force_yml`; checks and may replace them.
 
     Returns:
@@ -72,14 +77,14 @@ def parse_options(
     from basicsr.utils import set_random_seed
     from basicsr.utils.dist_util import get_dist_info, init_dist
 
-    parser = argparse.ArgumentParser(prog=f'basicsr-entropy {"train" if is_train else "test"}')
-    add_arguments(parser)
-    args = parser.parse_args(arguments)
-    opt = dict(copy.deepcopy(read_option_file(args.opt)))
-    if not is_train:
-        opt = as_test_options(opt)
-    for change in args.force_yml or ():
-        force(opt, change)
+    if args is None:
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        args = parser.parse_args()
+    opt = dict(read_option_file(args.opt))
+    changed = [force(opt, change) for change in args.force_yml or ()]
+    if not is_train:  # a training file tests what it trains, unless the command line names weights
+        opt = as_test_options(opt, opt['path']['pretrain_network_g'] if WEIGHTS in changed else None)
     opt = prepare(opt)
 
     opt['dist'] = args.launcher != 'none'
@@ -111,12 +116,15 @@ def parse_options(
     return opt, args
 
 
-def force(options: Options, change: str) -> None:
+def force(options: Options, change: str) -> str:
     """Sets one option in place.
 
     Args:
         options: Content of an option file.
         change: KEY:KEY=VALUE; the value is YAML, and `none` is null as in BasicSR.
+
+    Returns:
+        The path of the option, e.g. 'train.ema_decay'.
 
     Raises:
         KeyError: If a section on the way to the last key is missing.
@@ -136,9 +144,10 @@ def force(options: Options, change: str) -> None:
             raise KeyError(f'force_yml: the option file has no section {".".join(sections[: index + 1])}')
         section = section[key]
     section[last] = value
+    return '.'.join((*sections, last))
 
 
-def _expand_user(section: Options, keys: Sequence[str]) -> None:
+def _expand_user(section: Options, keys: Iterable[str]) -> None:
     for key in keys:
         if section.get(key) is not None:
             section[key] = str(Path(section[key]).expanduser())

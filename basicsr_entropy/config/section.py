@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
 from basicsr_entropy._errors import suggestion
-from basicsr_entropy._registry import PACKAGE, Registry, look_up
+from basicsr_entropy._registry import PACKAGE, Registry, look_up_type
 
 NUMBER_LIKE_TEXT = re.compile(r'[-+]?[0-9]+\.?[0-9]*[eE][-+]?[0-9]+')
 LARGEST_SEED = 2**63 - 1  # that torch takes
@@ -256,14 +256,14 @@ def _locate(section: type[Section], location: tuple) -> tuple[type[Section], Fie
         field = owner.model_fields.get(key) if isinstance(key, str) else None
         if field is None:
             return owner, None, keys
-        inner = _inner_section(field)
+        inner = inner_section(field)
         if inner is None or index + 1 == len(location):
             return owner, field, keys
         owner = inner
     return owner, None, keys
 
 
-def _inner_section(field: FieldInfo) -> type[Section] | None:
+def inner_section(field: FieldInfo) -> type[Section] | None:
     """The section that a field holds, also where it may be left empty."""
     for each in (field.annotation, *get_args(field.annotation)):
         if inspect.isclass(each) and issubclass(each, Section):
@@ -282,7 +282,7 @@ def _in_words(annotation: Any) -> str:
         return _in_words(arguments[0]) + _bounds(arguments[1:])
     if origin is Literal:
         # every alternative as YAML has it
-        return ('one of ' if len(arguments) > 1 else '') + _listed(map(_as_yaml, arguments))
+        return ('one of ' if len(arguments) > 1 else '') + _listed(map(as_yaml, arguments))
     if isinstance(annotation, types.UnionType) or origin is Union:
         return ' or '.join(_in_words(each) for each in arguments if each is not type(None))
     if origin is not None and inspect.isclass(origin) and issubclass(origin, Mapping):
@@ -332,13 +332,13 @@ def _listed(names: Iterable[str]) -> str:
     return f'{", ".join(most)} or {last}' if most else last
 
 
-def _as_yaml(value: Any) -> str:
+def as_yaml(value: Any) -> str:
     return '~' if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _shown(value: Any) -> str:
     if value is None or isinstance(value, bool):
-        return _as_yaml(value)
+        return as_yaml(value)
     text = repr(value)
     return text if len(text) <= 60 else f'{text[:57]}...'
 
@@ -398,6 +398,4 @@ def build(registry: Registry, options: Mapping[str, Any], path: str) -> Any:
         KeyError: If the type or an option is unknown, or one is missing.
         ValueError: If a value has the wrong type or is refused; the message begins with the path of the option.
     """
-    if not isinstance(options, Mapping) or options.get('type') is None:
-        raise KeyError(f'{path}.type: missing; it names an entry of the {registry._name} registry')
-    return construct(look_up(registry, options['type'], f'{path}.type'), options, path)
+    return construct(look_up_type(registry, options, path), options, path)

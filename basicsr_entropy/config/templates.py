@@ -28,7 +28,7 @@ import yaml
 from jinja2 import nodes
 
 from basicsr_entropy._checks import check_choice
-from basicsr_entropy._files import written_beside
+from basicsr_entropy._files import atomic_write_text
 
 PHASES = ('train', 'test')
 _PUBLISHED = ('lolv1', 'lolv2_real', 'lolv2_synthetic', 'ntire2024')
@@ -142,8 +142,7 @@ def write_option_files(files: Mapping[Path, str], overwrite: bool = False) -> No
             if path.exists():
                 raise FileExistsError(f'out: {path} exists; write to another path, or overwrite it explicitly')
     for path, text in files.items():
-        with written_beside(path) as beside:
-            beside.write_text(text, encoding='utf-8')
+        atomic_write_text(path, text)
 
 
 def _scalar(text: str) -> str:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from basicsr_entropy._files import written_beside
+from basicsr_entropy._files import atomic_write_bytes
 from basicsr_entropy._images import decode_image, images_in, of_any_size
 from basicsr_entropy.inference.images import PLAIN_MODES, plain_pixels
 
@@ -160,8 +160,7 @@ def write_photograph(path: str | Path, photograph: Photograph) -> None:
         given = {key: value for key, value in known.items() if value}
         Image.fromarray(pixels).save(buffer, photograph.kind, **given, **SAVING.get(photograph.kind, {}))
         content = buffer.getvalue()
-    with written_beside(path) as beside:
-        beside.write_bytes(content)
+    atomic_write_bytes(path, content)
 
 
 def _encode_tiff(pixels: np.ndarray, photograph: Photograph) -> bytes:

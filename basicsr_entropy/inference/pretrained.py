@@ -10,7 +10,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from basicsr_entropy._files import written_beside
+from basicsr_entropy._files import atomic_write_bytes
 from basicsr_entropy.config import build
 from basicsr_entropy.models.weights import load_weights, read_weights
 
@@ -75,8 +75,7 @@ def write_pretrained(options: Mapping[str, Any], weights: str | Path, out: str |
     state = read_weights(str(weights), 'params_ema', option='weights')
     load_weights(build(ARCH_REGISTRY, sections['network_g'], 'network_g'), state, str(weights), option='weights')
     metadata = {'format': 'pt', METADATA: json.dumps({**sections, 'version': __version__})}
-    with written_beside(out) as beside:
-        beside.write_bytes(save({key: value.contiguous() for key, value in state.items()}, metadata))
+    atomic_write_bytes(out, save({key: value.contiguous() for key, value in state.items()}, metadata))
 
 
 def read_pretrained(path: str | Path, options: Mapping[str, Any] | None = None) -> Pretrained:

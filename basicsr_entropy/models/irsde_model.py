@@ -19,8 +19,12 @@ from tqdm import tqdm
 
 from basicsr_entropy.config import build
 from basicsr_entropy.losses import check_comparing, compare
-from basicsr_entropy.models.execution import Speed
+from basicsr_entropy.models.complexity import complexity
+from basicsr_entropy.models.networks import check_conditional_network
+from basicsr_entropy.models.optimizers import OPTIMIZERS, build_optimizer
+from basicsr_entropy.models.options import IRSDEOptions, LossKeys
 from basicsr_entropy.models.progressive_model import BatchSchedule
+from basicsr_entropy.models.results import ImageResult
 from basicsr_entropy.models.sampling import restore
 from basicsr_entropy.models.weights import load_weights, read_weights
 
@@ -41,15 +45,14 @@ class IRSDEModel(SRModel):
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.options = IRSDEOptions.of(opt)
-        self.process = self.options.process()
-        self.sampling = self.options.val.sampler if self.options.val else SamplerOptions()
-        self.tile = self.options.tiling()
-        self.speed = Speed(self.options.amp, self.options.channels_last, self.options.compile)
+        self.process, self.tiling = self.options.process(), self.options.tiling()
+        self.sampler, self.execution = self.options.sampling.sampler(), self.options.execution()
+        check_conditional_network(opt['network_g'], 'network_g')
         super().__init__(opt)
         self.process.to(self.device)
         self._log_complexity()  # before compilation, which cannot be traced
         for net in filter(None, (self.get_bare_model(self.net_g), getattr(self, 'net_g_ema', None))):
-            self.speed.prepare(net)
+            self.execution.prepare(net)
 
     def print_network(self, net: nn.Module) -> None:
         """Nothing: the layers of a network this deep fill pages, and `_log_complexity` counts its parameters."""
@@ -81,7 +84,7 @@ class IRSDEModel(SRModel):
         self.setup_optimizers()
         self.setup_schedulers()
         # fp16 gradients would vanish; without fp16 this passes everything through
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.speed.amp == 'fp16')
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.execution.amp == 'fp16')
 
     def _build_losses(self, train_opt: Mapping[str, Any]) -> None:
         """Every train.<name>_opt is a loss: its module by name, and what it compares."""
@@ -114,7 +117,7 @@ class IRSDEModel(SRModel):
         x_t = self.process.state(x0, mu, t, noise)
 
         self.optimizer_g.zero_grad()
-        prediction = self.speed.wrap(self.net_g)(x_t, mu, t)
+        prediction = self.execution.wrap(self.net_g)(x_t, mu, t)
         pairs = self._compared_pairs(x0, mu, t, noise, x_t, prediction)
         logged = OrderedDict()
         for name, loss in self.losses.items():
@@ -168,7 +171,7 @@ class IRSDEModel(SRModel):
         )
         net.train(training)
 
-    def validation(self, dataloader, current_iter, tb_logger, save_img: bool = False) -> None:
+    def validation(self, dataloader, current_iter, tb_logger, save_img: bool = False) -> list[ImageResult] | None:
         """Samples, saves and measures each image; every process takes its share of them.
 
         Args:
@@ -176,11 +179,14 @@ class IRSDEModel(SRModel):
             current_iter: Iteration, or the name of the test.
             tb_logger: TensorBoard writer or None.
             save_img: Whether to write the outputs under path.visualization.
+
+        Returns:
+            On rank 0, the results of all images in the order of the dataset; None on the other ranks.
         """
         dataset, val_opt = dataloader.dataset, self.opt['val']
         rank, world_size = get_dist_info()
         own = Subset(dataset, range(rank, len(dataset), world_size))
-        measured = []
+        results = []
         quiet = rank != 0 or not val_opt.get('pbar')
         for data in tqdm(DataLoader(own), desc=f'Test {dataset.opt["name"]}', unit='image', disable=quiet):
             self.feed_data(data)
@@ -191,14 +197,16 @@ class IRSDEModel(SRModel):
                 images['img2'] = tensor2img([visuals['gt']])
                 del self.gt
             del self.lq, self.output
+            name, output = osp.splitext(osp.basename(data['lq_path'][0]))[0], None
             if save_img:
-                name = osp.splitext(osp.basename(data['lq_path'][0]))[0]
-                imwrite(images['img'], self._output_path(dataset.opt['name'], name, current_iter))
-            measured.append(self._measure(images, dataset.opt['name']))
+                output = self._output_path(dataset.opt['name'], name, current_iter)
+                imwrite(images['img'], output)
+            results.append(ImageResult(name, output, self._measure(images, dataset.opt['name'])))
 
-        measured = mmengine.dist.collect_results(measured, len(dataset), device='gpu')
+        results = mmengine.dist.collect_results(results, len(dataset), device='gpu')
         if rank == 0 and val_opt.get('metrics'):
-            self._record(measured, dataset.opt['name'], current_iter, tb_logger)
+            self._record([each.metrics for each in results], dataset.opt['name'], current_iter, tb_logger)
+        return results
 
     def _output_path(self, dataset_name: str, image_name: str, current_iter: int | str) -> str:
         """Where SRModel writes the output of an image."""

@@ -1,62 +1,70 @@
 """The sections of an option file that `IRSDEModel` reads beside BasicSR's."""
 
+from contextlib import suppress
 from typing import ClassVar, Literal
 
 from pydantic import model_validator
 from typing_extensions import Self
 
 from basicsr_entropy.config import PositiveNumber, Run, Section, Seed, Train, Val, construct, section_of
-from basicsr_entropy.diffusion import MeanRevertingSDE, Sampler, Tiling
+from basicsr_entropy.diffusion import MeanRevertingSDE, Sampler
+from basicsr_entropy.diffusion.tiling import Tiling
 from basicsr_entropy.models.execution import Execution
+from basicsr_entropy.models.networks import check_conditional_network
 
-SDEOptions = section_of(MeanRevertingSDE)
+ProcessOptions = section_of(MeanRevertingSDE)
 TilingOptions = section_of(Tiling)
+ExecutionOptions = section_of(Execution)
 
 
 class SamplerOptions(section_of(Sampler)):  # type: ignore[misc]
-    """Sampling from the diffusion model."""
+    """Sampling of the restored image."""
 
     seed: Seed = 0
-    """Seed of the noise; each image starts from the same seed, so results do not depend on order or devices."""
+    """Seed of the noise; every image starts from it, so that results do not depend on order or devices."""
     progress: bool = False
     """Show a progress bar over the steps."""
 
     def sampler(self) -> Sampler:
-        return Sampler(**{name: getattr(self, name) for name in section_of(Sampler).model_fields})
+        """The sampler that the options describe."""
+        own = {name: getattr(self, name) for name in section_of(Sampler).model_fields}
+        return construct(Sampler, own, 'val.sampler')
 
 
 class LossKeys(Section):
     """Keys of a loss that the model reads."""
 
     compare: Literal['state', 'x0', 'noise'] = 'state'
-    """What is compared: the Euler reverse step with the optimum reverse state (state), the clean image or the noise."""
+    """What the loss compares: the Euler reverse step with the optimal reverse state, the clean images, or the noise."""
 
 
 class IRSDETrain(Train):
+    """Training. Every <name>_opt is a registered loss, logged as l_<name>."""
+
     grad_clip_norm: PositiveNumber | None = None
     """Largest norm of the gradient; no clipping by default."""
 
 
 class IRSDEVal(Val):
+    """Validation during training, and tests."""
+
     sampler: SamplerOptions = SamplerOptions()
-    """Sampling from the diffusion model."""
+    """Sampling of the restored image."""
     tile: TilingOptions | None = None  # type: ignore[valid-type]
-    """Tiles for images larger than a tile; by default images are sampled whole."""
+    """Tiles for images larger than one; by default images are sampled whole."""
     self_ensemble: bool = False
     """Test-time augmentation: average predictions over eight flipped and rotated views, at eight times the cost."""
 
 
-class IRSDEOptions(Run):
-    sde: SDEOptions = SDEOptions()  # type: ignore[valid-type]
-    """The mean-reverting process."""
-    amp: Literal['bf16', 'fp16'] | None = Execution.amp  # type: ignore[assignment]
-    """Autocast to half precision in training and sampling."""
-    channels_last: bool = Execution.channels_last
-    """Channels-last memory layout of the network."""
-    compile: bool = Execution.compile
-    """Compile the network with torch.compile; the first evaluations take minutes."""
+class IRSDEOptions(Run, ExecutionOptions):  # type: ignore[misc, valid-type]
+    """An option file of `IRSDEModel`."""
+
+    sde: ProcessOptions = ProcessOptions()  # type: ignore[valid-type]
+    """The mean-reverting diffusion process."""
     train: IRSDETrain | None = None
+    """Training; required for it."""
     val: IRSDEVal | None = None
+    """Validation and tests; required for tests."""
 
     LOSS_KEYS: ClassVar[type[Section]] = LossKeys
 
@@ -64,17 +72,32 @@ class IRSDEOptions(Run):
     def allows(cls, section: str, key: str) -> bool:
         return section == 'train' and key.endswith('_opt')
 
+    @property
+    def sampling(self) -> SamplerOptions:
+        """Options of the sampler."""
+        return SamplerOptions() if self.val is None else self.val.sampler
+
     def process(self) -> MeanRevertingSDE:
+        """A new process."""
         return construct(MeanRevertingSDE, self.sde.model_dump(), 'sde')
 
     def tiling(self) -> Tiling | None:
+        """Tiles of large images; None for none."""
         tile = None if self.val is None else self.val.tile
         return None if tile is None else construct(Tiling, tile.model_dump(), 'val.tile')
 
+    def execution(self) -> Execution:
+        """How the network is evaluated."""
+        return Execution(self.amp, self.channels_last, self.compile)
+
     @model_validator(mode='after')
-    def _fits_together(self) -> Self:
-        process = self.process()
-        self.tiling()
-        if self.val is not None:
-            ...
+    def _values_fit(self) -> Self:
+        with suppress(KeyError):  # an unknown type is reported where networks are looked up
+            check_conditional_network(self.network_g, 'network_g')
+        process, _ = self.process(), self.tiling()
+        try:
+            self.sampling.sampler().timesteps(process)
+        except ValueError as error:
+            where = '' if str(error).startswith('val.') else 'val.sampler.'
+            raise ValueError(f'{where}{error}') from error
         return self

@@ -1,8 +1,9 @@
 """BasicSR's own training and testing pipelines, on an option file that has been checked first."""
 
-import sys
+import argparse
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,18 @@ import torch
 from basicsr import test as basicsr_test
 from basicsr import train as basicsr_train
 
-from basicsr_entropy._registry import PACKAGE
 from basicsr_entropy.config import check_options, parse_options
 from basicsr_entropy.config.parse import Options
 from basicsr_entropy.data.sets.layouts import shared_images
 from basicsr_entropy.data.sets.sources import layout_and_split
+from basicsr_entropy.training.results import metrics_recorded
 
 
-def run(arguments: Sequence[str], is_train: bool) -> None:
+def run(args: argparse.Namespace, is_train: bool) -> None:
     """Runs BasicSR's train or test pipeline; outputs go under the current directory.
 
     Args:
-        arguments: Command line of the run; see `config.parse.add_arguments`. A test takes a training file too.
+        args: Command line of the run; see `config.parse.add_arguments`. A test takes a training file too.
         is_train: Which of the two pipelines.
 
     Raises:
@@ -31,14 +32,18 @@ def run(arguments: Sequence[str], is_train: bool) -> None:
     """
     pipeline = basicsr_train.train_pipeline if is_train else basicsr_test.test_pipeline
     module = basicsr_train if is_train else basicsr_test
-    argv, stock_parser = sys.argv, module.parse_options
-    # BasicSR notes the command line in the experiment's copy of the option file
-    sys.argv = [f'{PACKAGE}.{"train" if is_train else "test"}', *arguments]
-    module.parse_options = partial(parse_options, arguments=arguments, prepare=partial(_checked, is_train=is_train))
+    stock_parser = module.parse_options
+    module.parse_options = partial(parse_options, args=args, prepare=partial(_checked, is_train=is_train))
     try:
-        pipeline(str(Path.cwd()))
+        with nullcontext() if is_train else metrics_recorded():
+            pipeline(str(Path.cwd()))
+    except KeyError as error:
+        key = str(error.args[0]) if error.args else ''
+        if key.isidentifier():  # a look-up of BasicSR's own, and no message of this package
+            raise KeyError(f'{args.opt}: {key}: missing') from error
+        raise
     finally:
-        sys.argv, module.parse_options = argv, stock_parser
+        module.parse_options = stock_parser
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 

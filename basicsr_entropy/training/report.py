@@ -1,125 +1,223 @@
-"""What a test run made of its inputs: a table of numbers and a picture of input | output | truth."""
+"""Report of a test run: a table of metrics, input -> output, and a picture of input | output | ground truth."""
 
 import copy
-from collections.abc import Mapping
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from basicsr.data import build_dataset
-from basicsr.metrics import calculate_psnr, calculate_ssim
+from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from basicsr_entropy.metrics import calculate_psnr_gt_mean
+from basicsr_entropy.training.results import METRICS_FILE, read_metrics, results_root
 
-METRICS = {
-    'PSNR': lambda img, gt: calculate_psnr(img, gt, 0),
-    'SSIM': lambda img, gt: calculate_ssim(img, gt, 0),
-    'PSNR, GT mean': calculate_psnr_gt_mean,
-}
-TITLE_HEIGHT = 26  # pixels of the strip above the picture
-PICTURE_WIDTH = 420  # pixels of each of its three columns
+TITLE_HEIGHT = 26  # pixels of the strip above each row of the picture
+PICTURE_WIDTH = 420  # pixels of each of its columns
+PICTURE_ROWS = 6  # images in the picture, the first ones of the test
+AGAIN = 'run `basicsr-entropy test` with this option file again'
 
 
-class Compared(NamedTuple):
-    """One image of a test run; images are uint8 BGR (H, W, 3), metrics by the names of `METRICS`."""
+class ReportedImage(NamedTuple):
+    """One image of a test run.
 
+    Attributes:
+        dataset: Name of its dataset.
+        name: File name of the input, without its suffix.
+        input_metrics: Metrics of the input, by their names under val.metrics.
+        output_metrics: Metrics of the output, likewise.
+        cells: Input, output and, where there is one, ground truth as the picture shows them: uint8 BGR, shape
+            (H, PICTURE_WIDTH, 3). Empty for images that the picture does not show.
+    """
+
+    dataset: str
     name: str
-    images: tuple[np.ndarray, np.ndarray, np.ndarray]  # input, output, truth
-    before: dict[str, float]
-    after: dict[str, float]
+    input_metrics: dict[str, float]
+    output_metrics: dict[str, float]
+    cells: tuple[np.ndarray, ...]
 
 
-def results_root(options: Mapping[str, Any]) -> Path:
-    """Where the test of an option file writes: path.results_root, or results/NAME."""
-    asked = (options.get('path') or {}).get('results_root')
-    return Path(asked).expanduser() if asked else Path('results') / options['name']
+class Report(NamedTuple):
+    """A test run beside its inputs.
+
+    Attributes:
+        metrics: Options of each metric, by its name under val.metrics.
+        images: In the order of the datasets.
+    """
+
+    metrics: Mapping[str, Mapping[str, Any]]
+    images: list[ReportedImage]
 
 
-def compare_results(options: Mapping[str, Any]) -> list[Compared]:
-    """Measures the outputs of a test run beside its inputs.
+def compare_results(options: Mapping[str, Any]) -> Report:
+    """Reads the metrics and images that a test run wrote, and measures its inputs with the same metrics.
+
+    An input smaller than its output, of a model that enlarges, is enlarged to the size of the output (bicubic) first.
 
     Args:
         options: Content of the test option file.
 
-    Returns:
-        Images in the order of the datasets.
-
     Raises:
-        FileNotFoundError: If an output is missing; names it.
-        ValueError: If a dataset has no ground truth.
+        FileNotFoundError: If the metrics file or an output is missing; names it.
+        ValueError: If the metrics or datasets of the option file are not those of the test run, or the test wrote no
+            images.
     """
-    compared = []
-    suffix = (options.get('val') or {}).get('suffix') or options['name']
-    for dataset_options in options['datasets'].values():
-        dataset = build_dataset({'phase': 'test', 'scale': options.get('scale', 1), **copy.deepcopy(dataset_options)})
-        outputs = results_root(options) / 'visualization' / dataset_options['name']
-        for item in tqdm(dataset, desc=f'Measure {dataset_options["name"]}', unit='image', total=len(dataset)):
-            if 'gt' not in item:
-                raise ValueError(f"datasets: '{dataset_options['name']}' has no ground truth to measure against")
-            name = Path(item['lq_path']).stem
-            path = outputs / f'{name}_{suffix}.png'
-            output = cv2.imread(str(path)) if path.is_file() else None
-            if output is None:
-                raise FileNotFoundError(f'no output {path}; run `basicsr-entropy test` with this option file first')
-            lq, gt = tensor2img([item['lq']]), tensor2img([item['gt']])
-            before, after = ({key: metric(img, gt) for key, metric in METRICS.items()} for img in (lq, output))
-            compared.append(Compared(name, (lq, output, gt), before, after))
-    return compared
+    tested = read_metrics(options)
+    metrics = (options.get('val') or {}).get('metrics') or {}
+    for name, metric in metrics.items():
+        if tested['metrics'].get(name) != metric:
+            raise ValueError(f'val.metrics.{name}: not measured with these options in {_file(options)}; {AGAIN}')
+    if sorted(tested['datasets']) != sorted(options['datasets']):
+        raise ValueError(
+            f'datasets: {_file(options)} has {", ".join(tested["datasets"]) or "none"}, the option file '
+            f'{", ".join(options["datasets"])}; {AGAIN}'
+        )
+    images: list[ReportedImage] = []
+    for key, results in tested['datasets'].items():
+        for item, result in _paired_items(options, key, results):
+            images.append(_reported(options, results['name'], item, result, shown=len(images) < PICTURE_ROWS))
+    return Report(metrics, images)
 
 
-def print_table(compared: list[Compared], title: str) -> None:
-    """Prints each image's metrics, input to output, and their means."""
-    table = Table(title=f'{title}: input -> output')
-    table.add_column('image')
-    for key in METRICS:
-        table.add_column(key, justify='right')
-    rows = [(each.name, each.before, each.after) for each in compared]
-    means = [{key: sum(row[side][key] for row in rows) / len(rows) for key in METRICS} for side in (1, 2)]
-    for name, before, after in [*rows, ('mean', *means)]:
-        if name == 'mean':
-            table.add_section()
-        table.add_row(name, *(f'{before[key]:.{_digits(key)}f} -> {after[key]:.{_digits(key)}f}' for key in METRICS))
-    Console().print(table)
+def _file(options: Mapping[str, Any]) -> Path:
+    return results_root(options) / METRICS_FILE
 
 
-def _digits(metric: str) -> int:
-    return 3 if metric == 'SSIM' else 2
+def _paired_items(options: Mapping[str, Any], key: str, results: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
+    """Items of a dataset, each with its result. Paired by name: BasicSR lists folders in no fixed order."""
+    dataset_options = copy.deepcopy(options['datasets'][key])
+    dataset = build_dataset({'phase': 'test', 'scale': options.get('scale', 1), **dataset_options})
+    if len(dataset) != len(results['images']):
+        raise ValueError(
+            f'datasets.{key}: {len(dataset)} images, but {len(results["images"])} in {_file(options)}; {AGAIN}'
+        )
+    by_name: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for result in results['images']:
+        by_name[result['name']].append(result)
+    for item in tqdm(dataset, desc=f'Measure {results["name"]}', unit='image', total=len(dataset)):
+        name = Path(item['lq_path']).stem
+        if not by_name[name]:
+            raise ValueError(f"datasets.{key}: image '{name}' is not in {_file(options)}; {AGAIN}")
+        yield item, by_name[name].pop(0)
 
 
-def write_picture(compared: list[Compared], path: str | Path, most: int = 6) -> None:
-    """Writes a picture with a row an image: input, output, truth.
+def _reported(
+    options: Mapping[str, Any], dataset: str, item: Mapping[str, Any], result: Mapping[str, Any], shown: bool
+) -> ReportedImage:
+    metrics = (options.get('val') or {}).get('metrics') or {}
+    if result['output'] is None:
+        raise ValueError(f'val.save_img: the test wrote no images; set it to true and {AGAIN}')
+    path = results_root(options) / result['output']
+    if not path.is_file():
+        raise FileNotFoundError(f'no output {path}; run `basicsr-entropy test` with this option file first')
+    if absent := metrics.keys() - result['metrics'].keys():
+        raise ValueError(f"val.metrics.{min(absent)}: the model did not measure it on image '{result['name']}'")
+    output = cv2.imread(str(path))
+    if output is None:
+        raise ValueError(f'{path} cannot be read as an image; {AGAIN}')
+    images = {'img': _resized(tensor2img([item['lq']]), output.shape[1], output.shape[0])}
+    if 'gt' in item:
+        images['img2'] = tensor2img([item['gt']])
+    before = {name: float(calculate_metric(images, metric)) for name, metric in metrics.items()}
+    after = {name: result['metrics'][name] for name in metrics}
+    cells = [images['img'], output, *([images['img2']] if 'gt' in item else [])]
+    return ReportedImage(dataset, result['name'], before, after, tuple(map(_cell, cells)) if shown else ())
+
+
+def _resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    if image.shape[:2] == (height, width):
+        return image
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def _cell(image: np.ndarray) -> np.ndarray:
+    """The image at the width of the picture's columns."""
+    height, width = image.shape[:2]
+    interpolation = cv2.INTER_AREA if width > PICTURE_WIDTH else cv2.INTER_CUBIC
+    return cv2.resize(image, (PICTURE_WIDTH, round(height * PICTURE_WIDTH / width)), interpolation=interpolation)
+
+
+def print_table(report: Report, title: str) -> None:
+    """Prints a table for each dataset: metrics of each image, input -> output; their means; how many images improved.
 
     Args:
-        compared: Images; the first `most` of them are shown.
-        path: File to write; replaced if it exists.
-        most: Largest number of rows.
+        report: What `compare_results` read.
+        title: Name of the run.
     """
+    if not report.metrics:
+        print('no metrics: val.metrics names none')
+        return
+    for dataset in dict.fromkeys(image.dataset for image in report.images):
+        images = [image for image in report.images if image.dataset == dataset]
+        table = Table(title=f'{title} on {dataset}: input -> output')
+        table.add_column('image')
+        columns = [_column(name, options, images) for name, options in report.metrics.items()]
+        for name, options in report.metrics.items():
+            table.add_column(f'{name} {"↓" if _lower_is_better(options) else "↑"}', justify='right')
+        for row, image in enumerate(images):
+            table.add_row(image.name, *(column[row] for column in columns))
+        table.add_section()
+        for row, label in ((-2, 'mean'), (-1, 'improved')):
+            table.add_row(label, *(column[row] for column in columns))
+        Console().print(table)
+
+
+def _column(name: str, options: Mapping[str, Any], images: list[ReportedImage]) -> list[str]:
+    """Cells of a metric: each image's, their mean, and the number of images that it finds improved."""
+    values = [(image.input_metrics[name], image.output_metrics[name]) for image in images]
+    means = [statistics.fmean(side) for side in zip(*values)]
+    digits = decimals(value for pair in values for value in pair)
+    improved = sum(after < before if _lower_is_better(options) else after > before for before, after in values)
+    pairs = [f'{before:.{digits}f} -> {after:.{digits}f}' for before, after in [*values, means]]
+    return [*pairs, f'{improved} of {len(images)}']
+
+
+def _lower_is_better(options: Mapping[str, Any]) -> bool:
+    return options.get('better', 'higher') != 'higher'
+
+
+def decimals(values: Iterable[float]) -> int:
+    """Decimals to print values of one metric with: 2 for PSNR and the like, 3 where all are below 10."""
+    return 2 if any(abs(value) >= 10 for value in values) else 3
+
+
+def write_picture(report: Report, path: str | Path) -> None:
+    """Writes a picture with a row for each of the first images: input, output, and ground truth if there is one.
+
+    Args:
+        report: What `compare_results` read.
+        path: File to write; replaced if it exists.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    images = [image for image in report.images if image.cells]
+    columns = max(len(image.cells) for image in images)
+    first = next(iter(report.metrics), None)
     rows = []
-    for each in compared[:most]:
-        height, width = each.images[0].shape[:2]
-        size = (PICTURE_WIDTH, round(height * PICTURE_WIDTH / width))
-        shrinks = size[0] < width
-        cells = [
-            cv2.resize(img, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC) for img in each.images
-        ]
-        titles = (
-            f'input  {each.before["PSNR"]:.1f} dB',
-            f'output  {each.after["PSNR"]:.1f} dB',
-            f'truth  ({each.name})',
-        )
-        rows += [np.hstack([_title(text, size[0]) for text in titles]), np.hstack(cells)]
+    for image in images:
+        titles = ['input', 'output', 'ground truth' if len(image.cells) == 3 else 'no ground truth'][:columns]
+        if first is not None:
+            digits = decimals((image.input_metrics[first], image.output_metrics[first]))
+            for index, measured in enumerate((image.input_metrics, image.output_metrics)):
+                titles[index] += f'  {first} {measured[first]:.{digits}f}'
+        titles[-1] += f'  ({image.name})'
+        blank = np.full_like(image.cells[0], 255)
+        rows.append(np.hstack([_title(text) for text in titles]))
+        rows.append(np.hstack([*image.cells, *[blank] * (columns - len(image.cells))]))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), np.vstack(rows)):
         raise OSError(f'could not write {path}')
 
 
-def _title(text: str, width: int) -> np.ndarray:
-    strip = np.full((TITLE_HEIGHT, width, 3), 255, np.uint8)
+def _title(text: str) -> np.ndarray:
+    strip = np.full((TITLE_HEIGHT, PICTURE_WIDTH, 3), 255, np.uint8)
     cv2.putText(strip, text, (6, TITLE_HEIGHT - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
     return strip

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from basicsr_entropy._files import written_beside
+from basicsr_entropy._files import atomic_write_text
 from basicsr_entropy._images import to_float
 from basicsr_entropy.data.checks.check import KINDS, SEVERITIES, Checked, Finding
 from basicsr_entropy.data.checks.measure import Measured, SplitSource
@@ -79,8 +79,7 @@ def as_json(checked: Checked) -> str:
 
 def write_json(checked: Checked, path: str | Path) -> None:
     """Writes `as_json` to a file, atomically; an existing file is replaced."""
-    with written_beside(Path(path)) as beside:
-        beside.write_text(as_json(checked) + '\n', encoding='utf-8')
+    atomic_write_text(path, as_json(checked) + '\n')
 
 
 def _split_statistics(checked: Checked, source: SplitSource) -> dict[str, Any]:

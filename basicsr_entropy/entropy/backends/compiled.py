@@ -40,7 +40,7 @@ from threading import Lock
 
 import torch
 
-from basicsr_entropy._files import written_beside
+from basicsr_entropy._files import atomic_write
 from basicsr_entropy.entropy.backends.fused import Launch, Result
 from basicsr_entropy.entropy.kernels import KERNELS, reach_for
 from basicsr_entropy.entropy.options import DensityOptions
@@ -153,9 +153,9 @@ def _compile(divergence: str, levels: int, radii: tuple[int, ...]) -> Path:
     name = hashlib.sha256(repr((SOURCE.read_bytes(), command, machine)).encode()).hexdigest()[:20]
     library = _cache_folder() / f'local_divergence-{name}.so'
     if not library.is_file():
-        with written_beside(library) as beside:  # another process may be as quick: its library is the same
+        with atomic_write(library) as temporary:  # another process may do the same at once: its library is equal
             run = subprocess.run(
-                [*command, str(SOURCE), '-o', str(beside), '-lm'],
+                [*command, str(SOURCE), '-o', str(temporary), '-lm'],
                 capture_output=True,
                 text=True,
                 timeout=LONGEST_COMPILATION,

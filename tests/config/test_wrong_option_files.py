@@ -1,0 +1,193 @@
+"""Wrong option files: each ends in one line that names the option and the remedy, before anything is created."""
+
+import re
+
+import pytest
+
+NULL = object()  # an option that is there without a value
+
+# changes to a sound training file (None removes a key), and what the one line says
+WRONG = [
+    # unknown and misspelt keys, in every section
+    ({'sdee': {'prediction': 'noise'}}, r"sdee: unknown option; did you mean 'sde'\?"),
+    ({'manual_sed': 1}, r"manual_sed: unknown option; did you mean 'manual_seed'\?"),
+    ({'modeltype': 'SRModel'}, r"modeltype: unknown option; did you mean 'model_type'\?"),
+    ({'channel_last': True}, r"channel_last: unknown option; did you mean 'channels_last'\?"),
+    ({'sde__timestep': 50}, r"sde\.timestep: unknown option; did you mean 'timesteps'\?"),
+    ({'sde__zzz': 1}, r'sde\.zzz: unknown option; known are eps, max_sigma, prediction, schedule, timesteps'),
+    ({'train__ema_deacy': 0.9}, r"train\.ema_deacy: unknown option; did you mean 'ema_decay'\?"),
+    ({'train__grad_clip': 1.0}, r"train\.grad_clip: unknown option; did you mean 'grad_clip_norm'\?"),
+    ({'train__total_iters': 5}, r"train\.total_iters: unknown option; did you mean 'total_iter'\?"),
+    ({'train__total_iter': None, 'train__total_itr': 5}, r"train\.total_itr: unknown option; did you mean 'total_iter'"),
+    ({'train__optim_g__bettas': [0.9, 0.99]}, r"train\.optim_g\.bettas: unknown option; did you mean 'betas'\?"),
+    ({'train__scheduler__eta_mn': 0}, r"train\.scheduler\.eta_mn: unknown option; did you mean 'eta_min'\?"),
+    ({'train__entropy_opt__level': 8}, r"train\.entropy_opt\.level: unknown option; did you mean 'levels'\?"),
+    ({'train__entropy_opt__compar': 'x0'}, r"train\.entropy_opt\.compar: unknown option; did you mean 'compare'\?"),
+    ({'val__samplr': {'steps': 2}}, r"val\.samplr: unknown option; did you mean 'sampler'\?"),
+    ({'val__save_img': None, 'val__save_image': True}, r"val\.save_image: unknown option; did you mean 'save_img'\?"),
+    ({'val__sampler__step': 2}, r"val\.sampler\.step: unknown option; did you mean 'steps'\?"),
+    ({'val__tile': {'sise': 64}}, r"val\.tile\.sise: unknown option; did you mean 'size'\?"),
+    (
+        {'val__metrics__psnr__crop_boarder': 0},
+        r"val\.metrics\.psnr\.crop_boarder: unknown option; did you mean 'crop_border'\?",
+    ),
+    ({'path__pretrain_network': 'a.pth'}, r"path\.pretrain_network: unknown option; did you mean 'pretrain_network_g'"),
+    ({'path__strict_load': True}, r"path\.strict_load: unknown option; did you mean 'strict_load_g'\?"),
+    ({'logger__print_frequency': 1}, r"logger\.print_frequency: unknown option; did you mean 'print_freq'\?"),
+    ({'logger__wandb': {'projekt': 'a'}}, r"logger\.wandb\.projekt: unknown option; did you mean 'project'\?"),
+    ({'network_g__depth': 3}, r'network_g\.depth: unknown option; known are '),
+    ({'datasets__train__gt_sise': 64}, r"datasets\.train\.gt_sise: unknown option; did you mean 'gt_size'\?"),
+    ({'datasets__val__exlude': 'a.txt'}, r"datasets\.val\.exlude: unknown option; did you mean 'exclude'\?"),
+    ({'datasets__train__mixup': {'bta': 1}}, r"datasets\.train\.mixup\.bta: unknown option; did you mean 'beta'\?"),
+    # unknown names
+    ({'model_type': 'IRSDE'}, r"model_type: no 'IRSDE' in the model registry; did you mean 'IRSDEModel'\?"),
+    ({'network_g__type': 'NAFNet'}, r"network_g\.type: no 'NAFNet' in the arch registry; did you mean '"),
+    ({'datasets__train__type': 'LowLight'}, r"datasets\.train\.type: no 'LowLight' in the dataset registry"),
+    ({'train__entropy_opt__type': 'SpatialEntropy'}, r"train\.entropy_opt\.type: no 'SpatialEntropy' .*; did you mean"),
+    ({'val__metrics__psnr__type': 'psnr'}, r"val\.metrics\.psnr\.type: no 'psnr' in the metric registry"),
+    ({'train__optim_g__type': 'AdamX'}, r"train\.optim_g\.type: no optimiser 'AdamX'; did you mean 'Adam"),
+    ({'train__scheduler__type': 'CosineLR'}, r"train\.scheduler\.type: no schedule 'CosineLR'; known are Cosine"),
+    ({'val__sampler': {'type': 'ddim'}}, r"val\.sampler\.type: must be one of posterior, .*, got 'ddim'"),
+    ({'datasets__vall': {'name': 'a', 'type': 'b'}}, r'datasets\.vall: unknown phase; training takes train, val'),
+    # missing
+    ({'train': None}, r'train: missing; training needs this section'),
+    ({'logger': None}, r'logger: missing; training needs this section'),
+    ({'path': None}, r'path: missing; weights to start from'),
+    ({'network_g': None}, r'network_g: missing; the network'),
+    ({'num_gpu': None}, r'num_gpu: missing; GPUs of this process'),
+    ({'datasets__train': None}, r'datasets\.train: missing; training needs a dataset'),
+    ({'datasets__train__batch_size_per_gpu': None}, r'datasets\.train\.batch_size_per_gpu: missing; images per GPU'),
+    ({'datasets__train__gt_size': None}, r'datasets\.train\.gt_size: missing; it is the side of the training crops'),
+    ({'train__optim_g__lr': None}, r'train\.optim_g\.lr: missing; learning rate'),
+    ({'train__entropy_opt': None}, r'train: no loss; add one, e\.g\. pixel_opt: \{type: L1Loss\}'),
+    ({'train__entropy_opt__type': None}, r'train\.entropy_opt\.type: missing; it names an entry of the loss registry'),
+    ({'val__val_freq': None}, r'val\.val_freq: missing; iterations between validations'),
+    ({'logger__print_freq': None}, r'logger\.print_freq: missing; iterations between log lines'),
+    ({'val__metrics__psnr__crop_border': None}, r'val\.metrics\.psnr\.crop_border: missing'),
+    # wrong types: text for numbers, numbers for switches
+    ({'train__total_iter': '400'}, r"train\.total_iter: must be an integer of at least 1, got '400': .* without quotes"),
+    ({'train__optim_g__lr': '1e-3'}, r'train\.optim_g\.lr: .*: YAML reads 1e-3 as text; write !!float 1e-3'),
+    ({'train__scheduler__periods': ['1e5']}, r'train\.scheduler\.periods: must be a list of integers of at least 1'),
+    ({'datasets__train__gt_size': '16'}, r"datasets\.train\.gt_size: must be an integer .*, got '16': .* without quotes"),
+    ({'datasets__train__use_hflip': 'yes'}, r"datasets\.train\.use_hflip: must be true or false, got 'yes'"),
+    ({'logger__use_tb_logger': 0}, r'logger\.use_tb_logger: must be true or false, got 0'),
+    ({'train__entropy_opt__loss_weight': '1.0'}, r'train\.entropy_opt\.loss_weight: must be a number, .*without quotes'),
+    ({'train__entropy_opt__levels': '8'}, r'train\.entropy_opt\.levels: must be an integer or a list of integers'),
+    ({'network_g__width': '8'}, r'network_g\.width: must be an integer, .*without quotes'),
+    ({'sde__max_sigma': 'high'}, r"sde\.max_sigma: must be a number, got 'high'"),
+    ({'train': 5}, r'train: must be a mapping of options, got 5'),
+    ({'datasets': ['train']}, r"datasets: must be a mapping, got \['train'\]"),
+    ({'network_g': 'NAFNet'}, r"network_g: must be a mapping.*, got 'NAFNet'"),
+    # zeros and values out of range
+    ({'train__total_iter': 0}, r'train\.total_iter: must be an integer of at least 1, got 0'),
+    ({'logger__print_freq': 0}, r'logger\.print_freq: must be an integer of at least 1, got 0'),
+    ({'logger__save_checkpoint_freq': 0}, r'logger\.save_checkpoint_freq: must be an integer of at least 1, got 0'),
+    ({'val__val_freq': 0}, r'val\.val_freq: must be an integer of at least 1, got 0'),
+    ({'datasets__train__batch_size_per_gpu': 0}, r'datasets\.train\.batch_size_per_gpu: must be an integer of at least 1'),
+    ({'train__optim_g__lr': 0}, r'train\.optim_g\.lr: must be a number above 0, got 0'),
+    ({'train__optim_g__lr': float('nan')}, r'train\.optim_g\.lr: must be a number above 0, got nan'),
+    ({'train__ema_decay': 1}, r'train\.ema_decay: must be a number of at least 0 and below 1, got 1'),
+    ({'train__grad_clip_norm': 0}, r'train\.grad_clip_norm: must be a number above 0, got 0'),
+    ({'train__entropy_opt__levels': 1}, r'train\.entropy_opt\.levels: must be an integer of at least 2'),
+    ({'train__entropy_opt__windows': [1, 4]}, r'train\.entropy_opt\.windows: must be .*odd'),
+    ({'train__entropy_opt__compare': 'y0'}, r"train\.entropy_opt\.compare: must be one of state, x0 or noise, got 'y0'"),
+    ({'network_g__width': 2}, r'network_g(\.width)?: .* at least 4'),
+    ({'sde__eps': 2}, r'sde\.eps: .*between 0 and 1'),
+    ({'val__sampler__steps': 11}, r'val\.sampler\.steps: must be at most 10'),
+    ({'val__sampler__order': 2}, r'val\.sampler\.order: applies to mr_ode and mr_sde only'),
+    ({'val__tile': {'size': 8, 'overlap': 8}}, r'val\.tile\.overlap: must be smaller than size'),
+    ({'manual_seed': -1}, r'manual_seed: must be an integer of at least 0 .*, got -1'),
+    ({'name': 'a/b'}, r"name: must be a name and not a path, got 'a/b'"),
+    (
+        {'train__total_iter': 100_002},
+        r'train\.scheduler\.periods: they end at iteration 100000, train\.total_iter is 100002',
+    ),
+    ({'train__scheduler__restart_weights': [1, 1]}, r'train\.scheduler\.restart_weights: must be 1 numbers'),
+    ({'datasets__train__layout': 'lolv9'}, r"datasets\.train\.layout: must be one of auto, lolv1, .*, got 'lolv9'"),
+    # paths
+    ({'path__pretrain_network_g': 'absent.pth'}, r'path\.pretrain_network_g: no file absent\.pth'),
+    ({'path__resume_state': 'absent.state'}, r'path\.resume_state: no file absent\.state'),
+    ({'datasets__train__dataroot': 'absent'}, r'datasets\.train\.dataroot: no folder absent'),
+    ({'datasets__val__exclude': 'absent.txt'}, r'datasets\.val\.exclude: no file absent\.txt'),
+    # networks and models that do not go together
+    (
+        {'network_g': {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 1, 'upscale': 1}},
+        r'network_g\.type: .*SRVGGNetCompact does not take x_t, mu and t.*ConditionalNAFNet, ConditionalUNet',
+    ),
+]
+
+
+@pytest.mark.parametrize(('changes', 'message'), WRONG, ids=lambda value: str(value)[:60])
+def test_is_one_line_that_names_the_option(run, write_options, workdir, changes, message):
+    path = write_options('wrong.yml', **changes)
+    code, _, err = run('train', '-opt', path)
+    errors = [line for line in err.splitlines() if line.startswith('basicsr-entropy: error: ')]
+    assert code == 1
+    assert len(errors) == 1, err
+    assert re.match(f'basicsr-entropy: error: {message}', errors[0]), errors[0]
+    assert 'Traceback' not in err
+    assert [each.name for each in workdir.iterdir()] == ['wrong.yml']
+
+
+@pytest.mark.parametrize(('changes', 'message'), WRONG[::5], ids=lambda value: str(value)[:60])
+def test_validate_prints_it_and_creates_nothing(run, write_options, workdir, changes, message):
+    path = write_options('wrong.yml', **changes)
+    code, out, err = run('validate', path)
+    assert (code, err) == (1, '')
+    assert any(re.match(f'{re.escape(str(path))}: {message}', line) for line in out.splitlines()), out
+    assert [each.name for each in workdir.iterdir()] == ['wrong.yml']
+
+
+def test_validate_lists_every_problem_on_a_line_of_its_own(run, write_options):
+    wrong = {'sdee': 1, 'train__total_iter': 0, 'datasets__train__gt_size': '16', 'val__metrics__psnr__type': 'psnr'}
+    code, out, _ = run('validate', write_options(**wrong))
+    assert code == 1
+    assert len(out.splitlines()) == 4
+    code, _, err = run('train', '-opt', write_options(**wrong))
+    assert code == 1
+    assert '(and 3 more)' in err
+
+
+def test_validate_of_a_sound_file(run, write_options, workdir):
+    path = write_options()
+    assert run('validate', path)[:2] == (0, f'{path}: valid for train\n')
+    code, out, _ = run('validate', path, '--force_yml', 'train:total_iter=0')
+    assert code == 1
+    assert 'train.total_iter: must be' in out
+    code, out, _ = run('validate', path, '--phase', 'test')
+    assert code == 1
+    assert 'path.pretrain_network_g: no file experiments/tiny/models/net_g_latest.pth' in out
+    assert run('validate', path, '--phase', 'test', '--no-files')[0] == 0
+
+
+STOCK = {
+    'model_type': 'SRModel',
+    'network_g': {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 1, 'upscale': 1},
+    'sde': None,
+    'val__sampler': None,
+    'train__entropy_opt': None,
+    'train__pixel_opt': {'type': 'L1Loss'},
+    'train__optim_g': {'type': 'Adam', 'lr': 1e-3},
+}
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'train__pixl_opt': {'type': 'L1Loss'}}, r"train\.pixl_opt: unknown option; did you mean 'pixel_opt'\?"),
+        ({'train__ema_deacy': 0.5}, r"train\.ema_deacy: unknown option; did you mean 'ema_decay'\?"),
+        ({'sde': {'timesteps': 10}}, r'sde: unknown option'),
+        ({'val__sampler': {'steps': 2}}, r'val\.sampler: unknown option'),
+        ({'train__optim_g__type': 'AdamW'}, r"train\.optim_g\.type: no optimiser 'AdamW'; did you mean 'Adam'\?"),
+        ({'train__pixel_opt__los_weight': 1}, r"train\.pixel_opt\.los_weight: unknown option; did you mean 'loss_w"),
+        ({'train__pixel_opt__loss_weight': '1'}, r'train\.pixel_opt\.loss_weight: must be a number, got'),
+        ({'network_g__num_feet': 8}, r"network_g\.num_feet: unknown option; did you mean 'num_feat'\?"),
+        ({'datasets__train__type': 'PairedImageDataset', 'datasets__train__gt_sz': 8}, r'datasets\.train\.gt_sz: unkno'),
+    ],
+    ids=str,
+)
+def test_a_stock_model_is_checked_too(run, write_options, workdir, changes, message):
+    code, _, err = run('train', '-opt', write_options('wrong.yml', **{**STOCK, **changes}))
+    assert code == 1
+    assert re.search(f'error: {message}', err), err
+    assert [each.name for each in workdir.iterdir()] == ['wrong.yml']
