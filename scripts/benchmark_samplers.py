@@ -35,7 +35,7 @@ from basicsr.utils import tensor2img
 
 from basicsr_entropy._files import atomic_write_text
 from basicsr_entropy.config import read_option_file
-from basicsr_entropy.diffusion import sample, step_of
+from basicsr_entropy.diffusion import Sampler, sample
 from basicsr_entropy.metrics import calculate_lpips, calculate_psnr_gt_mean
 
 SAMPLERS = (
@@ -54,14 +54,13 @@ EVALUATIONS = (1, 2, 4, 8, 16, 32, 100)
 METRICS = {'PSNR': '.2f', 'PSNR, GT mean': '.2f', 'SSIM': '.3f', 'LPIPS': '.3f', 'seconds': '.2f'}
 
 
-def sampler_options(name: str) -> dict:
-    """Arguments of `sample` from TYPE:KEY=VALUE,...; raises a ValueError for what `sample` would refuse."""
+def sampler_named(name: str, steps: int | None = None) -> Sampler:
+    """The sampler of TYPE:KEY=VALUE,...; raises a ValueError for an unknown key or value."""
     kind, _, rest = name.partition(':')
     options = {key: yaml.safe_load(value) for key, _, value in (one.partition('=') for one in rest.split(',') if one)}
     if not options.keys() <= {'order', 'form', 'spacing'}:
         raise ValueError(f"--samplers: '{name}': a sampler's keys are order, form and spacing")
-    step_of(kind, options.get('order'), options.get('form'))
-    return {'sampler': kind, **options}
+    return Sampler(kind, steps, **options)
 
 
 def centre(image: torch.Tensor, size: list[int] | None) -> torch.Tensor:
@@ -76,7 +75,7 @@ def measure(model, item: dict, arguments, name: str, steps: int, seed: int) -> d
     lq, gt = (centre(item[key], arguments.size).to(model.device) for key in ('lq', 'gt'))
     generator = torch.Generator(model.device).manual_seed(seed)
     start = time.perf_counter()
-    result = sample(model.process, model.net_g, lq, steps=steps, generator=generator, **sampler_options(name))
+    result = sample(model.process, model.net_g, lq, sampler_named(name, steps), generator=generator)
     images = tensor2img([result]), tensor2img([gt])  # waits for the device
     measured = {'seconds': time.perf_counter() - start}
     for name, metric in (('PSNR', calculate_psnr), ('PSNR, GT mean', calculate_psnr_gt_mean), ('SSIM', calculate_ssim)):
@@ -167,7 +166,7 @@ def main() -> None:
     parser.add_argument('--out', default='results/benchmark_samplers', help='folder for the numbers and the picture')
     arguments = parser.parse_args()
     for name in arguments.samplers:
-        sampler_options(name)
+        sampler_named(name)
 
     options = read_option_file(arguments.opt)
     model = build_model({**options, 'is_train': False, 'dist': False, 'num_gpu': torch.cuda.device_count()})

@@ -1,6 +1,8 @@
 """Small real images, sets and option files to test on."""
 
 import json
+import re
+import sys
 from pathlib import Path
 
 import cv2
@@ -8,6 +10,7 @@ import numpy as np
 import yaml
 
 FIXTURES = Path(__file__).parent / 'fixtures'
+CLI = (sys.executable, '-m', 'basicsr_entropy')
 
 
 def photograph(seed: int, height: int = 40, width: int = 48) -> np.ndarray:
@@ -85,3 +88,12 @@ def train_options(dataroot: Path, **changes) -> dict:
 
 def manifest_of(store):
     return json.loads((store / 'manifest.json').read_text())
+
+
+def assert_one_line(code: int, err: str, message: str) -> None:
+    """Asserts that a run of the command line failed with one error line that matches `message`, without a traceback."""
+    errors = [line for line in err.splitlines() if line.startswith('basicsr-entropy: error: ')]
+    assert code == 1
+    assert len(errors) == 1, err
+    assert re.search(message, errors[0]), errors[0]
+    assert 'Traceback' not in err

@@ -7,7 +7,7 @@ import pytest
 from basicsr.utils import registry
 
 import basicsr_entropy
-from basicsr_entropy._registry import build, check_keys, register
+from basicsr_entropy._registry import register
 
 NAMES = {
     registry.LOSS_REGISTRY: ('SpatialEntropyLoss', 'MixedLoss', 'GaussianBlurL1Loss'),
@@ -58,24 +58,3 @@ def test_import_fails_clearly_where_a_name_is_taken():
     result = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "loss registry already holds a 'MixedLoss', from __main__" in result.stderr
-
-
-def test_build_leaves_options_and_names_what_is_wrong():
-    options = {'type': 'L1Loss', 'loss_weight': 2}
-    assert build(registry.LOSS_REGISTRY, options, 'train.pixel_opt').loss_weight == 2
-    assert options == {'type': 'L1Loss', 'loss_weight': 2}
-    with pytest.raises(KeyError, match="train.pixel_opt.type: no 'L1los' in the loss registry; did you mean 'L1Loss'"):
-        build(registry.LOSS_REGISTRY, {'type': 'L1los'}, 'train.pixel_opt')
-    with pytest.raises(
-        KeyError, match="train.pixel_opt.los_weight: there is no such option; did you mean 'loss_weight'"
-    ):
-        build(registry.LOSS_REGISTRY, {'type': 'L1Loss', 'los_weight': 2}, 'train.pixel_opt')
-    with pytest.raises(KeyError, match='train.x_opt.losses: missing; MixedLoss needs it'):
-        build(registry.LOSS_REGISTRY, {'type': 'MixedLoss'}, 'train.x_opt')
-    with pytest.raises(ValueError, match='train.x_opt: levels must be'):
-        build(registry.LOSS_REGISTRY, {'type': 'SpatialEntropyLoss', 'levels': 1}, 'train.x_opt')
-
-
-def test_lists_what_is_known_where_nothing_is_near():
-    with pytest.raises(KeyError, match='sde.zzz: there is no such option; known are eps, schedule'):
-        check_keys({'zzz': 1}, ('schedule', 'eps'), 'sde')

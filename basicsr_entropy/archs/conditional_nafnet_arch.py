@@ -1,4 +1,4 @@
-"""The noise-prediction network of Refusion: a NAFNet that sees the time."""
+"""The network of Refusion: a NAFNet conditioned on the degraded image and the timestep."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from basicsr_entropy.archs.global_mean import GlobalMean
-from basicsr_entropy.archs.layers import ChannelLayerNorm, SinusoidalTimeEmbedding, as_batch_of_times
+from basicsr_entropy.archs.layers import (
+    ChannelLayerNorm,
+    SinusoidalTimeEmbedding,
+    batch_of_timesteps,
+    check_embedding_size,
+)
 
 
 class SimpleGate(nn.Module):
-    """Product of the two halves of the channels (NAFNet, equation 4)."""
+    """Product of the first and the second half of the channels (Chen et al., *NAFNet*, ECCV 2022, equation 4)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         first, second = x.chunk(2, dim=1)
@@ -20,7 +25,7 @@ class SimpleGate(nn.Module):
 
 
 class TimeNAFBlock(nn.Module):
-    """NAFNet block whose two normalisations are shifted and scaled by the time embedding.
+    """NAFNet block; the time embedding shifts and scales its two normalisation layers.
 
     Args:
         channels: Number of channels C; input and output are (N, C, H, W).
@@ -40,7 +45,7 @@ class TimeNAFBlock(nn.Module):
         self.conv4 = nn.Conv2d(channels, wide, 1)
         self.conv5 = nn.Conv2d(channels, channels, 1)
         self.gate = SimpleGate()
-        # zero gains: an untrained block is the identity
+        # zero initialisation: an untrained block is the identity
         self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
 
@@ -57,20 +62,28 @@ class TimeNAFBlock(nn.Module):
 
 
 class ConditionalNAFNet(nn.Module):
-    """U-shaped NAFNet conditioned on the degraded image and the time.
+    """U-shaped NAFNet conditioned on the degraded image and the timestep.
 
     Luo et al., *Refusion: Enabling Large-Size Realistic Image Restoration with Latent-Space Diffusion Models*,
-    CVPRW 2023. Parameter names are those of the published weights, which load as they are.
+    CVPRW 2023. Parameter names and shapes are those of the published weights, so that these load unchanged.
 
     Args:
         img_channel: Number of image channels C.
-        width: Channels of the first level; every level below doubles them. Even, at least 4.
-        middle_blk_num: Blocks at the bottom.
-        enc_blk_nums: Blocks of each encoder level, top first. The published network has (1, 1, 1, 1, 28).
-        dec_blk_nums: Blocks of each decoder level, bottom first; as many levels as the encoder.
+        width: Number of feature channels at full resolution, doubled at each lower level; even, at least 4.
+        middle_blk_num: Number of blocks at the lowest resolution, between encoder and decoder.
+        enc_blk_nums: Number of blocks of each encoder level, from the highest resolution down. [1, 1, 1, 1, 28] in the
+            published network.
+        dec_blk_nums: Number of blocks of each decoder level, from the lowest resolution up; as many levels as
+            `enc_blk_nums`.
 
     Raises:
-        ValueError: If encoder and decoder differ in their number of levels, or width is unfit.
+        ValueError: If an argument is out of range; the message begins with its name.
+
+    Example:
+        >>> network = ConditionalNAFNet(width=8, enc_blk_nums=[1, 1], dec_blk_nums=[1, 1])
+        >>> x_t, mu = torch.rand(2, 1, 3, 13, 18)
+        >>> network(x_t, mu, t=50).shape
+        torch.Size([1, 3, 13, 18])
     """
 
     def __init__(
@@ -84,9 +97,9 @@ class ConditionalNAFNet(nn.Module):
         super().__init__()
         if len(enc_blk_nums) != len(dec_blk_nums):
             raise ValueError(
-                'enc_blk_nums and dec_blk_nums must name as many levels, '
-                f'got {list(enc_blk_nums)} and {list(dec_blk_nums)}'
+                f'dec_blk_nums: must have as many levels as enc_blk_nums {list(enc_blk_nums)}, got {list(dec_blk_nums)}'
             )
+        check_embedding_size('width', width)
         time_dim = 4 * width
         self.time_mlp = nn.Sequential(
             SinusoidalTimeEmbedding(width), nn.Linear(width, 2 * time_dim), SimpleGate(), nn.Linear(time_dim, time_dim)
@@ -112,19 +125,19 @@ class ConditionalNAFNet(nn.Module):
         self.size_multiple = 2 ** len(enc_blk_nums)
 
     def forward(self, x_t: torch.Tensor, mu: torch.Tensor, t: torch.Tensor | float) -> torch.Tensor:
-        """Predicts what the process asks for (noise, x0 or residual) from a diffusion state.
+        """Predicts the noise, x0 or the residual, whichever `MeanRevertingSDE.prediction` names, from the state x_t.
 
         Args:
-            x_t: State at time t, shape (N, C, H, W), around the range [0, 1].
+            x_t: State at timestep t, shape (N, C, H, W), roughly in the range [0, 1].
             mu: Degraded image, same shape, range [0, 1].
-            t: Times in 1..T, a scalar or shape (N,); may be fractional.
+            t: Timesteps in 1..T, a scalar or shape (N,); may be fractional.
 
         Returns:
-            Prediction of shape (N, C, H, W). Any height and width will do: the input is padded with zeros on the
-            right and below to a multiple of `size_multiple`, and the output cut back.
+            Prediction of shape (N, C, H, W). Height and width are arbitrary: the input is zero-padded at the right and
+            the bottom to a multiple of `size_multiple`, and the output is cropped.
         """
         height, width = x_t.shape[-2:]
-        time = self.time_mlp(as_batch_of_times(t, x_t))
+        time = self.time_mlp(batch_of_timesteps(t, x_t))
         x = torch.cat((x_t - mu, mu), dim=1)
         x = F.pad(x, (0, -width % self.size_multiple, 0, -height % self.size_multiple))
 

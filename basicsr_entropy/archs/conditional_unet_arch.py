@@ -1,11 +1,17 @@
-"""The noise-prediction network of IR-SDE: a U-Net with linear attention that sees the time."""
+"""The network of IR-SDE: a U-Net with linear attention, conditioned on the degraded image and the timestep."""
 
 import torch
 from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
 
-from basicsr_entropy.archs.layers import ChannelLayerNorm, SinusoidalTimeEmbedding, as_batch_of_times
+from basicsr_entropy._checks import check_whole
+from basicsr_entropy.archs.layers import (
+    ChannelLayerNorm,
+    SinusoidalTimeEmbedding,
+    batch_of_timesteps,
+    check_embedding_size,
+)
 
 
 class ConvAct(nn.Module):
@@ -24,7 +30,7 @@ class ConvAct(nn.Module):
 
 
 class TimeResBlock(nn.Module):
-    """Residual block modulated by the time embedding.
+    """Residual block; the time embedding shifts and scales its first convolution.
 
     Args:
         in_channels: Channels of the input (N, in_channels, H, W).
@@ -46,12 +52,12 @@ class TimeResBlock(nn.Module):
 
 
 class LinearAttention(nn.Module):
-    """Attention whose cost grows linearly with the number of pixels (Shen et al., 2021).
+    """Attention with a cost linear in the number of pixels (Shen et al., *Efficient Attention*, WACV 2021).
 
     Args:
         channels: Channels C of the (N, C, H, W) input and output.
         heads: Number of heads.
-        dim_head: Channels of a head.
+        dim_head: Channels per head.
     """
 
     def __init__(self, channels: int, heads: int = 4, dim_head: int = 32) -> None:
@@ -72,7 +78,7 @@ class LinearAttention(nn.Module):
 
 
 class PreNorm(nn.Module):
-    """Normalises, then applies fn."""
+    """Layer normalisation followed by fn."""
 
     def __init__(self, channels: int, fn: nn.Module) -> None:
         super().__init__()
@@ -84,7 +90,7 @@ class PreNorm(nn.Module):
 
 
 class Residual(nn.Module):
-    """Adds the input to fn of it."""
+    """fn(x) + x."""
 
     def __init__(self, fn: nn.Module) -> None:
         super().__init__()
@@ -95,26 +101,36 @@ class Residual(nn.Module):
 
 
 def attention(channels: int) -> nn.Module:
+    """Residual linear attention with layer normalisation before it."""
     return Residual(PreNorm(channels, LinearAttention(channels)))
 
 
 class ConditionalUNet(nn.Module):
-    """U-Net conditioned on the degraded image and the time.
+    """U-Net conditioned on the degraded image and the timestep.
 
     Luo et al., *Image Restoration with Mean-Reverting Stochastic Differential Equations*, ICML 2023. Parameter names
-    are those of the published weights, which load as they are.
+    and shapes are those of the published weights, so that these load unchanged.
 
     Args:
         in_nc: Number of channels C of the state and of the degraded image.
         out_nc: Number of channels of the prediction.
-        nf: Channels of the first level; every level below doubles them. Even, at least 4.
-        depth: Number of levels.
+        nf: Number of feature channels at full resolution, doubled at each lower level; even, at least 4.
+        depth: Number of resolution levels, at least 1.
+
+    Raises:
+        ValueError: If an argument is out of range; the message begins with its name.
+
+    Example:
+        >>> network = ConditionalUNet(nf=8, depth=2)
+        >>> x_t, mu = torch.rand(2, 1, 3, 13, 18)
+        >>> network(x_t, mu, t=50).shape
+        torch.Size([1, 3, 13, 18])
     """
 
     def __init__(self, in_nc: int = 3, out_nc: int = 3, nf: int = 64, depth: int = 4) -> None:
         super().__init__()
-        if depth < 1:
-            raise ValueError(f'depth must be at least 1, got {depth}')
+        check_whole('depth', depth, 1)
+        check_embedding_size('nf', nf)
         time_dim = 4 * nf
         self.init_conv = nn.Conv2d(2 * in_nc, nf, 7, padding=3, bias=False)
         self.time_mlp = nn.Sequential(
@@ -160,22 +176,22 @@ class ConditionalUNet(nn.Module):
         self.size_multiple = 2**depth
 
     def forward(self, x_t: torch.Tensor, mu: torch.Tensor, t: torch.Tensor | float) -> torch.Tensor:
-        """Predicts what the process asks for (noise, x0 or residual) from a diffusion state.
+        """Predicts the noise, x0 or the residual, whichever `MeanRevertingSDE.prediction` names, from the state x_t.
 
         Args:
-            x_t: State at time t, shape (N, C, H, W), around the range [0, 1].
+            x_t: State at timestep t, shape (N, C, H, W), roughly in the range [0, 1].
             mu: Degraded image, same shape, range [0, 1].
-            t: Times in 1..T, a scalar or shape (N,); may be fractional.
+            t: Timesteps in 1..T, a scalar or shape (N,); may be fractional.
 
         Returns:
-            Prediction of shape (N, C, H, W). The input is padded by reflection on the right and below to a multiple
-            of `size_multiple`, and the output cut back.
+            Prediction of shape (N, C, H, W). Height and width are arbitrary: the input is padded by reflection at the
+            right and the bottom to a multiple of `size_multiple`, and the output is cropped.
         """
         height, width = x_t.shape[-2:]
-        time = self.time_mlp(as_batch_of_times(t, x_t))
+        time = self.time_mlp(batch_of_timesteps(t, x_t))
         x = torch.cat((x_t - mu, mu), dim=1)
         padding = (0, -width % self.size_multiple, 0, -height % self.size_multiple)
-        # an image narrower than its padding cannot be reflected into it
+        # reflection needs an image larger than the padding
         reflects = padding[1] < width and padding[3] < height
         x = F.pad(x, padding, mode='reflect' if reflects else 'replicate')
 

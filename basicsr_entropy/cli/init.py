@@ -4,12 +4,18 @@ import argparse
 import shlex
 from pathlib import Path
 
+from basicsr_entropy.cli._arguments import example
+
 SUFFIXES = ('.yml', '.yaml')
+FLAGS = {'recipe': '--recipe', 'dataset': '--dataset', 'out': '-o', 'name': '--name', 'phase': '--phase'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command to its parser."""
     parser.description = 'Writes an option file: a recipe (network, losses, schedule) for a dataset.'
+    parser.epilog = example(
+        'basicsr-entropy init --recipe small --dataset lolv2_real --dataroot datasets/LOLv2 -o my.yml'
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument('--recipe', metavar='NAME', help='write an option file of this recipe, such as small')
     what.add_argument('--all', action='store_true', help='write every option file of the repository into the folder -o')

@@ -14,7 +14,7 @@ from typing import Any
 from basicsr_entropy._errors import first_line, suggestion
 from basicsr_entropy._registry import PACKAGE, look_up
 from basicsr_entropy.config.run import SCHEDULERS, Dataset, Run
-from basicsr_entropy.config.section import Problem, Section, join, raise_first, section_of
+from basicsr_entropy.config.section import Problem, Section, inner_section, join, raise_first, section_of
 
 METRIC_IMAGES = ('img', 'img2')  # arguments of a metric that are not options
 METRIC_KEYS = ('better',)  # read by BasicSR's models
@@ -122,27 +122,30 @@ def _typed(registry: str, options: Any, path: str) -> tuple[Any, dict[str, Any],
 
 
 def _sections(options: Mapping[str, Any], model: type | None) -> Iterator[Problem]:
+    """Problems of the typed sections; keys that only the model knows are left to it."""
     section, read = options_section(model, Run)
     networks = [key.removeprefix('network_') for key in options if key.startswith('network_')]
-    by_network = {f'{kind}_{name}' for kind in ('pretrain_network', 'strict_load', 'param_key') for name in networks}
+    by_network = [f'{kind}_{name}' for kind in ('pretrain_network', 'strict_load', 'param_key') for name in networks]
+    fields = {key: inner_section(section.model_fields[key]).model_fields for key in ('train', 'val', 'path', 'logger')}
+    fields[''] = section.model_fields
 
-    def allowed(where: str, key: str) -> bool:
-        if where in ('', 'train', 'val', 'path', 'logger') and (read is None or key in read):
-            return True
-        if where == '' and key.startswith('network_'):
-            return True
-        return section.allows(where, key) or (where == 'path' and key in by_network)
+    def is_the_models(where: str, key: str) -> bool:
+        if key in fields[where]:
+            return False
+        special = by_network if where == 'path' else [f'network_{name}' for name in networks] if where == '' else []
+        return read is None or key in read or key in special or section.allows(where, key)
 
-    for problem in section.problems(options):
-        where, _, key = problem.path.rpartition('.')
-        if problem.known is None:
-            if problem.path not in ('train', 'logger', 'val') or options.get(problem.path) is not None:
-                yield problem
-        elif not allowed(where, key):
-            near = tuple(
-                name for name in read or () if name.isidentifier() and name.endswith('_opt') == key.endswith('_opt')
-            )
-            yield problem._replace(known=(*problem.known, *(near if where == 'train' else ()), *sorted(by_network)))
+    def typed(where: str, keys: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in keys.items() if not is_the_models(where, key)}
+
+    nested = {key: typed(key, options[key]) for key in fields if isinstance(options.get(key), Mapping)}
+    for problem in section.problems(typed('', {**options, **nested})):
+        if problem.known is not None and problem.path.endswith('_opt') and read:
+            yield problem._replace(known=tuple(key for key in read if key.endswith('_opt')))
+        elif problem.known is not None and problem.path.startswith('path.'):
+            yield problem._replace(known=(*problem.known, *by_network))
+        else:
+            yield problem
 
 
 def _num_gpu(value: Any) -> Iterator[Problem]:

@@ -20,11 +20,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, cr
 from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
+from basicsr_entropy._checks import LARGEST_SEED
 from basicsr_entropy._errors import suggestion
 from basicsr_entropy._registry import PACKAGE, Registry, look_up_type
 
 NUMBER_LIKE_TEXT = re.compile(r'[-+]?[0-9]+\.?[0-9]*[eE][-+]?[0-9]+')
-LARGEST_SEED = 2**63 - 1  # that torch takes
 
 
 class Section(BaseModel):

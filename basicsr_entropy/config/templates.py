@@ -89,7 +89,7 @@ def render(
     Raises:
         ValueError: If the recipe, dataset or phase is unknown, or the name cannot be that of a folder.
     """
-    check_choice('phase:', phase, PHASES)
+    check_choice('phase', phase, PHASES)
     settings, section = _recipe(recipe), _dataset(dataset)
     if name is None:
         only_dataset = settings.get('dataset_in_options') == dataset
@@ -174,7 +174,7 @@ def _recipe_names() -> list[str]:
 
 def _recipe(name: str) -> dict[str, Any]:
     """What a recipe sets: its `{% set NAME = VALUE %}`."""
-    check_choice('recipe:', name, _recipe_names())
+    check_choice('recipe', name, _recipe_names())
     tree = _environment().parse((_FOLDER / _template(name)).read_text(encoding='utf-8'))
     return {
         statement.target.name: statement.node.as_const()
@@ -189,7 +189,7 @@ def _datasets() -> dict[str, dict[str, Any]]:
 
 
 def _dataset(name: str) -> dict[str, Any]:
-    check_choice('dataset:', name, _datasets())
+    check_choice('dataset', name, _datasets())
     return _datasets()[name]
 
 

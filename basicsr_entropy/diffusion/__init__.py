@@ -1,20 +1,21 @@
-"""The mean-reverting diffusion process. Knows torch only: no BasicSR, no network, no loss."""
+"""The mean-reverting diffusion process and its samplers. Depends on torch only: no BasicSR, no network, no loss."""
 
 from basicsr_entropy.diffusion.process import PREDICTIONS, MeanRevertingSDE
-from basicsr_entropy.diffusion.samplers import FORMS, ORDERS, SAMPLERS, sample, step_of
-from basicsr_entropy.diffusion.schedule import THETA_SCHEDULES, theta_schedule
-from basicsr_entropy.diffusion.spacing import SPACINGS, spaced_times
+from basicsr_entropy.diffusion.samplers import FORMS, ORDERS, SAMPLERS, Network, Sampler, StepAware, sample
+from basicsr_entropy.diffusion.schedule import SCHEDULES, theta_schedule
+from basicsr_entropy.diffusion.spacing import SPACINGS
 
 __all__ = [
     'FORMS',
     'ORDERS',
     'PREDICTIONS',
     'SAMPLERS',
+    'SCHEDULES',
     'SPACINGS',
-    'THETA_SCHEDULES',
     'MeanRevertingSDE',
+    'Network',
+    'Sampler',
+    'StepAware',
     'sample',
-    'spaced_times',
-    'step_of',
     'theta_schedule',
 ]

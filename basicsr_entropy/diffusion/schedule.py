@@ -1,11 +1,14 @@
-"""How fast the mean-reverting process forgets: theta_t, and the sums that follow from it."""
+"""Schedules of the mean-reversion speed theta_t."""
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 
-from basicsr_entropy._checks import check_choice, is_whole
+from basicsr_entropy._checks import check_choice, check_whole
+
+Schedule = Literal['cosine', 'linear', 'constant']
 
 
 def cosine_theta(timesteps: int) -> torch.Tensor:
@@ -17,7 +20,7 @@ def cosine_theta(timesteps: int) -> torch.Tensor:
 
 
 def linear_theta(timesteps: int) -> torch.Tensor:
-    """Straight line from 1e-4 to 0.02, both times 1000/(timesteps + 1)."""
+    """Linear from 1e-4 to 0.02, both multiplied by 1000/(timesteps + 1)."""
     scale = 1000 / (timesteps + 1)
     return torch.linspace(scale * 1e-4, scale * 0.02, timesteps + 1, dtype=torch.float64)
 
@@ -27,29 +30,28 @@ def constant_theta(timesteps: int) -> torch.Tensor:
     return torch.ones(timesteps + 1, dtype=torch.float64)
 
 
-THETA_SCHEDULES: dict[str, Callable[[int], torch.Tensor]] = {
+SCHEDULES: dict[Schedule, Callable[[int], torch.Tensor]] = {
     'cosine': cosine_theta,
     'linear': linear_theta,
     'constant': constant_theta,
 }
 
 
-def theta_schedule(name: str, timesteps: int) -> torch.Tensor:
-    """Mean-reversion speeds theta_0..theta_T.
+def theta_schedule(schedule: Schedule, timesteps: int) -> torch.Tensor:
+    """Mean-reversion speeds theta_0..theta_T, up to the factor dt that `MeanRevertingSDE` derives from eps.
 
     Luo et al., *Image Restoration with Mean-Reverting Stochastic Differential Equations*, ICML 2023.
 
     Args:
-        name: 'cosine', 'linear' or 'constant'.
-        timesteps: T, at least 1.
+        schedule: 'cosine', 'linear' or 'constant'.
+        timesteps: Number of timesteps T, at least 1.
 
     Returns:
         Float64 tensor of shape (T + 1,).
 
     Raises:
-        ValueError: If the name is unknown or T is below 1.
+        ValueError: If the schedule is unknown or T is not an integer of at least 1.
     """
-    check_choice('schedule', name, THETA_SCHEDULES)
-    if not is_whole(timesteps, 1):
-        raise ValueError(f'timesteps must be a whole number of at least 1, got {timesteps!r}')
-    return THETA_SCHEDULES[name](timesteps)
+    check_choice('schedule', schedule, SCHEDULES)
+    check_whole('timesteps', timesteps, 1)
+    return SCHEDULES[schedule](timesteps)

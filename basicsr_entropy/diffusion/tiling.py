@@ -9,18 +9,20 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from basicsr_entropy._checks import check_choice, is_whole
+from basicsr_entropy._checks import check_choice, check_whole
 from basicsr_entropy.diffusion.ensemble import self_ensembled
 from basicsr_entropy.diffusion.process import MeanRevertingSDE
-from basicsr_entropy.diffusion.samplers import Network, sample
+from basicsr_entropy.diffusion.samplers import Network, Sampler, sample
 
-MODES = ('per_step', 'interlace', 'downscale')
+Mode = Literal['per_step', 'interlace', 'downscale']
+
+MODES: tuple[Mode, ...] = get_args(Mode)
 SHIFTS = (0.0, 0.5, 0.25, 0.75)  # of a cell, from one interlaced evaluation to the next
 FIRST_LOOK = 32  # tiles that a first guess of an image's statistics is made of
 GUIDE_RADIUS = 4  # pixels of the reduced image
@@ -55,29 +57,34 @@ Share = Callable[[], AbstractContextManager[Statistics | None]]
 
 @dataclass(frozen=True)
 class Tiling:
-    """How an image larger than a tile is sampled.
+    """How an image larger than a tile is sampled; smaller images are sampled whole.
 
     Attributes:
-        size: Pixels to a side of a tile; for 'downscale', of the longer side of the image that is sampled.
-        overlap: Pixels that neighbouring tiles share at least; for 'per_step', and the last step of 'interlace'.
-        mode: 'per_step' blends predictions of overlapping tiles in every step; 'interlace' moves tiles without overlap
-            from step to step and blends in the last one; 'downscale' samples a reduced image.
+        size: Side length of a tile in pixels, at least 1. For `downscale`, the longer side of the reduced image.
+        overlap: Minimum overlap of neighbouring tiles in pixels, at least 0 and smaller than `size`. Used by
+            `per_step`, and by `interlace` in the last step.
+        mode: How tiles are combined: `per_step` blends the predictions of overlapping tiles in every sampling step;
+            `interlace` uses tiles without overlap that move from step to step, and blends overlapping tiles in the last
+            step only, which is faster; `downscale` samples a reduced image and transfers the change to the full size.
 
     Raises:
-        ValueError: If a value is out of its range.
+        ValueError: If a value is unknown or out of range; the message begins with the name of the attribute.
+
+    Example:
+        >>> Tiling(size=512, overlap=512)
+        Traceback (most recent call last):
+        ValueError: overlap: must be smaller than the size 512, got 512
     """
 
     size: int = 1024
     overlap: int = 64
-    mode: str = 'per_step'
+    mode: Mode = 'per_step'
 
     def __post_init__(self) -> None:
-        for name, least in (('size', 1), ('overlap', 0)):
-            value = getattr(self, name)
-            if not is_whole(value, least):
-                raise ValueError(f'{name} must be a whole number of at least {least}, got {value!r}')
+        check_whole('size', self.size, 1)
+        check_whole('overlap', self.overlap, 0)
         if self.overlap >= self.size:
-            raise ValueError(f'overlap must be smaller than size={self.size}, got {self.overlap}')
+            raise ValueError(f'overlap: must be smaller than size={self.size}, got {self.overlap}')
         check_choice('mode', self.mode, MODES)
 
 
@@ -92,7 +99,7 @@ def sample_tiled(
     mu: torch.Tensor,
     tiling: Tiling | None,
     *,
-    steps: int | None = None,
+    sampler: Sampler = Sampler(),  # noqa: B008  (it is frozen)
     multiple: int = 1,
     share: Share = no_statistics,
     self_ensemble: bool = False,
@@ -106,7 +113,7 @@ def sample_tiled(
         network: As in `sample`.
         mu: Degraded image, shape (N, C, H, W), range [0, 1].
         tiling: None samples the image whole, as do tiles that it fits into.
-        steps: Network evaluations; all T times by default.
+        sampler: See `sample`.
         multiple: Tiles begin at multiples of this and have such sides, but for the last ones. With the multiple that a
             network pads to, its inner grid lies on a tile as on the whole image.
         share: See `tiled_network`.
@@ -120,11 +127,11 @@ def sample_tiled(
     large = tiling is not None and max(mu.shape[-2:]) > tiling.size
     degraded = _reduce(mu, tiling.size) if large and tiling.mode == 'downscale' else mu
     if large and degraded is mu:
-        evaluations = process.timesteps if steps is None else steps
+        evaluations = process.timesteps if sampler.steps is None else sampler.steps
         network = tiled_network(network, tiling, evaluations, multiple, share, progress)
     if self_ensemble:
         network = self_ensembled(network)
-    restored = sample(process, network, degraded, steps=steps, progress=progress, **options)
+    restored = sample(process, network, degraded, sampler, progress=progress, **options)
     return restored if degraded is mu else transfer(mu, degraded, restored)
 
 

@@ -1,14 +1,17 @@
-"""Divergences between two densities, as a term a bin, its derivative, and what is done to the sum of terms.
+"""Divergences between two densities: per-bin terms, their derivatives, and the map from their sum to the divergence.
 
-Densities arrive as sums over a window of `area` pixels, p = area * true p: every term here is then area times the
-true one, and derivatives by q are those of the true term by the true q.
+Densities are passed as sums over a window of `area` pixels, p = area * (window mean), which saves the division per bin.
+Terms are then `area` times those of the window means; derivatives w.r.t. q equal those of the term of the means w.r.t.
+the mean.
 """
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
+
+DivergenceName = Literal['hellinger', 'relative', 'cross', 'jensen_shannon']
 
 EPS = 1e-10  # added to densities inside logarithms, as published
 
@@ -16,7 +19,7 @@ Term = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
 
 
 def _log(density: torch.Tensor, area: float) -> torch.Tensor:
-    """log(true density + EPS) + log(area), the same offset for every bin."""
+    """log(window mean + EPS) + log(area); the offset is the same for every bin."""
     return (density + EPS * area).log_()
 
 
@@ -37,8 +40,8 @@ def hellinger(p: torch.Tensor, q: torch.Tensor, area: float) -> torch.Tensor:
 
 
 def hellinger_slope(p: torch.Tensor, q: torch.Tensor, area: float) -> torch.Tensor:
-    # A density that has run out of range has no slope of its own left either; the floor keeps the quotient finite,
-    # and the product with that density's (vanished) slope then vanishes as it does in exact arithmetic.
+    # A density that underflows has a slope that underflows too. The lower bound keeps the quotient finite, and its
+    # product with that slope is then 0, as in the limit.
     root = q.clamp_min(torch.finfo(q.dtype).tiny).sqrt_()
     return root.sub(p.sqrt()).mul_(0.5).div_(root)
 
@@ -66,8 +69,8 @@ class Divergence(NamedTuple):
     """D = sum over bins of term(p, q), or its square root.
 
     Attributes:
-        term: Term of a bin; p target, q prediction.
-        slope: Derivative of the term by q.
+        term: Per-bin term; p is the target's density, q the prediction's.
+        slope: Derivative of the term w.r.t. q.
         root: Whether D is the square root of the sum.
     """
 
@@ -80,18 +83,18 @@ class Divergence(NamedTuple):
         return total.sqrt() if self.root else total
 
     def finish_slope(self, total: torch.Tensor) -> torch.Tensor:
-        """dD/dtotal; 0 where a root has no slope, at total = 0, which is where D is least."""
+        """dD/dtotal; 0 at total = 0, the minimum of D, where a square root is not differentiable."""
         if not self.root:
             return torch.ones_like(total)
         return torch.where(total > 0, 0.5 * total.clamp_min(torch.finfo(total.dtype).tiny).rsqrt(), 0.0)
 
 
-DIVERGENCES: dict[str, Divergence] = {
+DIVERGENCES: dict[DivergenceName, Divergence] = {
     'hellinger': Divergence(hellinger, hellinger_slope, root=True),
     'relative': Divergence(relative, relative_slope),
     'cross': Divergence(cross, relative_slope),
     'jensen_shannon': Divergence(jensen_shannon, jensen_shannon_slope),
 }
 
-# with the entropy of q alone, which ignores p
+# and the Shannon entropy of q, which ignores p
 FUNCTIONALS: dict[str, Divergence] = {**DIVERGENCES, 'shannon': Divergence(shannon, shannon_slope)}

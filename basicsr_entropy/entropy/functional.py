@@ -1,54 +1,65 @@
-"""Spatial entropy of images as functions: divergence of two images, entropy of one.
+"""Spatial entropy as functions: divergence between two images, entropy of one image.
 
 Lian, Lian and Luo, *Equipping Diffusion Models with Differentiable Spatial Entropy for Low-Light Image Enhancement*,
-CVPRW 2024. Every pixel has a value and a neighbour value; a kernel spreads both over L intensity levels, and the mean
-of the products over a window is the local joint density that the entropies are taken of.
+CVPRW 2024. Every pixel has a value and a neighbour value. Kernel density estimates of both over L intensity levels, and
+the mean of their product over a local window, give the local joint density of L x L bins, whose entropy is measured.
 """
 
 import torch
 
 from basicsr_entropy._checks import check_choice
 from basicsr_entropy._color import LUMA
-from basicsr_entropy.entropy.backends import BACKENDS, local_divergence
-from basicsr_entropy.entropy.divergences import DIVERGENCES, FUNCTIONALS
+from basicsr_entropy.entropy.backends import BACKENDS, BackendName, local_divergence
+from basicsr_entropy.entropy.divergences import DIVERGENCES, FUNCTIONALS, DivergenceName
 from basicsr_entropy.entropy.histogram import global_divergence
 from basicsr_entropy.entropy.kernels import KERNELS
 from basicsr_entropy.entropy.neighbors import neighbor_values
 from basicsr_entropy.entropy.options import DEFAULT_OPTIONS, DensityOptions
 
-NARROWEST_BANDWIDTH = 0.5  # levels; a narrower kernel misses values that lie between two levels
+MIN_SILVERMAN_BANDWIDTH = 0.5  # levels; a narrower kernel has almost no mass at the levels around a value
 
 
 def spatial_divergence(
     pred: torch.Tensor,
     target: torch.Tensor,
     weights: torch.Tensor,
-    divergence: str = 'hellinger',
+    divergence: DivergenceName = 'hellinger',
     options: DensityOptions = DEFAULT_OPTIONS,
     pixel_weight: torch.Tensor | None = None,
-    backend: str = 'auto',
+    backend: BackendName = 'auto',
 ) -> torch.Tensor:
-    """Divergence between the local joint densities of two images, at every pixel.
+    """Divergence between the local joint densities of two images at every pixel.
 
     Args:
-        pred: Images (N, C, H, W), any float type; lower than float32 is computed in float32. Receives gradients.
-        target: Images of the same shape; receives no gradient.
+        pred: Images (N, C, H, W) of any float type; half precision is computed in float32. Differentiated.
+        target: Images of the same shape; not differentiated.
         weights: Neighbour weights of shape (3, 3), see `neighbor_weights`.
         divergence: 'hellinger', 'relative', 'cross' or 'jensen_shannon'.
-        options: How the densities are made.
-        pixel_weight: Weights of the map, broadcastable to it; receive no gradient. The result is then the weighted sum
-            of the map, for which the fast backends need one visit of the pixels instead of two.
-        backend: 'eager' is exact in any type on any device; 'compiled' (CPU) and 'triton' (CUDA) are fast in float32;
-            'auto' takes the fast one where there is one.
+        options: How the densities are estimated.
+        pixel_weight: Weights of the map's pixels, broadcastable to it; not differentiated. The result is then the
+            weighted sum of the map, whose gradient fast backends compute in the same pass as the value.
+        backend: 'eager' (plain torch, exact, any float type and device), 'compiled' (float32 on the CPU), 'triton'
+            (float32 on CUDA devices), or 'auto' for the fastest that is available.
 
     Returns:
-        Map of shape (N, C, H, W), the mean over windows; (N, C, 1, 1) for global windows; C is 1 if gray. In pred's
-        type, or float32 if that is lower. A scalar if there are pixel weights.
+        Map of shape (N, C, H, W), averaged over windows; (N, C, 1, 1) for global windows; C is 1 if gray. In pred's
+        type, or float32 for half precision. A scalar if there are pixel weights.
 
     Raises:
         TypeError: If an image is not a floating-point tensor.
         ValueError: If shapes differ or are not (N, C, H, W), an image is not finite, target requires a gradient, or
-            an option is out of its range.
+            an option is out of range; the message begins with the name of the argument.
+
+    Example:
+        >>> from basicsr_entropy.entropy import neighbor_weights
+        >>> target = torch.rand(1, 3, 8, 8, dtype=torch.float64)
+        >>> pred = (target + 0.1).requires_grad_()
+        >>> divergence = spatial_divergence(pred, target, neighbor_weights('uniform'), options=DensityOptions(levels=8))
+        >>> divergence.shape
+        torch.Size([1, 3, 8, 8])
+        >>> divergence.mean().backward()
+        >>> bool(pred.grad.isfinite().all())
+        True
     """
     check_choice('divergence', divergence, DIVERGENCES)
     check_images(pred, target)
@@ -56,35 +67,66 @@ def spatial_divergence(
 
 
 def spatial_entropy(
-    image: torch.Tensor, weights: torch.Tensor, options: DensityOptions = DEFAULT_OPTIONS, backend: str = 'auto'
+    image: torch.Tensor,
+    weights: torch.Tensor,
+    options: DensityOptions = DEFAULT_OPTIONS,
+    backend: BackendName = 'auto',
 ) -> torch.Tensor:
-    """Shannon entropy of the local joint density at every pixel, in nats; differentiable.
+    """Shannon entropy in nats of the local joint density at every pixel; differentiable.
 
-    Arguments, result and errors are those of `spatial_divergence`, for one image.
+    Args:
+        image: Images (N, C, H, W) of any float type; half precision is computed in float32.
+        weights: Neighbour weights of shape (3, 3), see `neighbor_weights`.
+        options: How the density is estimated.
+        backend: As in `spatial_divergence`.
+
+    Returns:
+        Map, as in `spatial_divergence`.
+
+    Raises:
+        TypeError, ValueError: As in `spatial_divergence`.
+
+    Example:
+        A constant image has the lowest entropy, that of the kernel itself:
+
+        >>> from basicsr_entropy.entropy import neighbor_weights
+        >>> options = DensityOptions(levels=16, unit_mass=True)
+        >>> images = torch.stack((torch.full((1, 12, 12), 0.5), torch.rand(1, 12, 12)))
+        >>> constant, noise = spatial_entropy(images, neighbor_weights('uniform'), options, 'eager').mean(dim=(1, 2, 3))
+        >>> bool(constant < noise)
+        True
     """
     check_images(image, image.detach())
     return _joint_functional(image, image.detach(), weights, 'shannon', options, None, backend)
 
 
 def check_images(pred: torch.Tensor, target: torch.Tensor) -> None:
-    """Raises TypeError or ValueError unless both are finite float images (N, C, H, W) of one shape."""
+    """Checks that two tensors are finite floating-point images (N, C, H, W) of the same shape, on one device.
+
+    Raises:
+        TypeError: If one is not a floating-point tensor.
+        ValueError: If shapes or devices differ, target requires a gradient, or a value is NaN or infinite.
+    """
     for name, image in (('pred', pred), ('target', target)):
         if not isinstance(image, torch.Tensor) or not image.is_floating_point():
             kind = image.dtype if isinstance(image, torch.Tensor) else type(image).__name__
-            raise TypeError(f'{name} must be a floating-point tensor, got {kind}')
+            raise TypeError(f'{name}: must be a floating-point tensor, got {kind}')
     if pred.ndim != 4 or pred.shape != target.shape or not pred.numel():
         raise ValueError(
-            'pred and target must be non-empty images of one shape (N, C, H, W), '
+            'pred: must be non-empty and have the same shape (N, C, H, W) as target, '
             f'got {tuple(pred.shape)} and {tuple(target.shape)}'
         )
     if pred.device != target.device:
-        raise ValueError(f'pred and target must be on one device, got {pred.device} and {target.device}')
+        raise ValueError(f'pred: must be on the same device as target, {target.device}, got {pred.device}')
     if target.requires_grad:
-        raise ValueError('target must not require a gradient: the divergence has none by it; pass target.detach()')
+        raise ValueError(
+            'target: must not require a gradient, because the divergence is not differentiated w.r.t. the target; '
+            'pass target.detach()'
+        )
     finite = [torch.isfinite(image).all() for image in (pred, target)]
-    if not (finite[0] & finite[1]):  # the one place where a step waits for the device
+    if not (finite[0] & finite[1]):  # the only synchronisation with the device per call
         name = 'target' if finite[0] else 'pred'
-        raise ValueError(f'{name} holds values that are not finite (NaN or infinity)')
+        raise ValueError(f'{name}: must be finite, but contains NaN or infinity')
 
 
 def _joint_functional(
@@ -98,7 +140,7 @@ def _joint_functional(
 ) -> torch.Tensor:
     check_choice('backend', backend, BACKENDS)
     dtype = torch.promote_types(torch.promote_types(pred.dtype, target.dtype), torch.float32)
-    # autocast would convolve and multiply in half precision
+    # autocast would run convolutions and matrix products in half precision
     with torch.autocast(pred.device.type, enabled=False):
         unit_planes = []
         for image in (pred.to(dtype), target.to(dtype)):
@@ -111,7 +153,7 @@ def _joint_functional(
             pixel_weight = pixel_weight.to(dtype).expand(result_shape).flatten(0, 1)
         results = []
         for resolution in options.resolutions:
-            # pred value, pred neighbour, target value, target neighbour: (N*C, H, W) each, in levels
+            # pred values, pred neighbour values, target values, target neighbour values: (N*C, H, W) each, in levels
             planes = [plane * (resolution.levels - 1) for plane in unit_planes]
             h = _bandwidths(planes[2], resolution)
             if options.is_global:
@@ -128,8 +170,8 @@ def _luma(image: torch.Tensor) -> torch.Tensor:
     if image.shape[1] == 1:
         return image
     if image.shape[1] != 3:
-        raise ValueError(f'gray needs images of 1 or 3 channels, got {image.shape[1]}')
-    return sum(part * image[:, channel : channel + 1] for channel, part in enumerate(LUMA))
+        raise ValueError(f'gray: needs images with 1 or 3 channels, got {image.shape[1]}')
+    return sum(coefficient * image[:, channel : channel + 1] for channel, coefficient in enumerate(LUMA))
 
 
 def _in_unit_range(image: torch.Tensor, options: DensityOptions) -> torch.Tensor:
@@ -141,9 +183,9 @@ def _in_unit_range(image: torch.Tensor, options: DensityOptions) -> torch.Tensor
 
 
 def _bandwidths(target: torch.Tensor, options: DensityOptions) -> torch.Tensor:
-    """Bandwidth of each plane (P, H, W), in levels, as (P, 1)."""
+    """Bandwidth in levels for each plane of (P, H, W), as (P, 1)."""
     pixels = target.flatten(1)
     if options.bandwidth != 'silverman':
         return pixels.new_full((len(pixels), 1), float(options.bandwidth))
     spread = pixels.std(dim=1, unbiased=False, keepdim=True) * pixels.shape[1] ** (-1 / 6)
-    return (spread / KERNELS[options.kernel].std).clamp_min(NARROWEST_BANDWIDTH)
+    return (spread / KERNELS[options.kernel].std).clamp_min(MIN_SILVERMAN_BANDWIDTH)

@@ -1,30 +1,32 @@
-"""Kernels that spread a pixel's value over the intensity levels, each with its derivative.
+"""Kernels of the density estimate over intensity levels, with their derivatives.
 
-All are even densities of v = (level - value)/bandwidth, written so that no exponential overflows and none cancels to
-zero early: s(v)(1 - s(v)) would be exactly 0 from |v| = 17 on in float32.
+All are even densities of v = (level - value)/bandwidth, evaluated without overflow and without underflow to zero for
+moderate v: the textbook form s(v)(1 - s(v)) of the logistic density is exactly 0 from |v| = 17 on in float32.
 """
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
-
-def _logistic(v: torch.Tensor) -> torch.Tensor:
-    """s(v)(1 - s(v)) with s the logistic function."""
-    away = v.abs()
-    return -away - 2 * torch.log1p(torch.exp(-away))
+KernelName = Literal['logistic', 'sech', 'gaussian']
 
 
-def _sech(v: torch.Tensor) -> torch.Tensor:
-    """Hyperbolic secant density as published: 2/pi / (e^v + e^-v)."""
-    away = v.abs()
-    return math.log(2 / math.pi) - away - torch.log1p(torch.exp(-2 * away))
+def _log_logistic(v: torch.Tensor) -> torch.Tensor:
+    """log of the logistic density s(v)(1 - s(v)), s the logistic function."""
+    distance = v.abs()
+    return -distance - 2 * torch.log1p(torch.exp(-distance))
 
 
-def _gaussian(v: torch.Tensor) -> torch.Tensor:
-    """Standard normal density."""
+def _log_sech(v: torch.Tensor) -> torch.Tensor:
+    """log of the hyperbolic secant density as published: 2/pi / (e^v + e^-v)."""
+    distance = v.abs()
+    return math.log(2 / math.pi) - distance - torch.log1p(torch.exp(-2 * distance))
+
+
+def _log_gaussian(v: torch.Tensor) -> torch.Tensor:
+    """log of the standard normal density."""
     return -0.5 * v**2 - 0.5 * math.log(2 * math.pi)
 
 
@@ -33,9 +35,9 @@ class Kernel(NamedTuple):
 
     Attributes:
         log_density: log k(v).
-        decline: -k'(v)/k(v), bounded or linear in v, so that k' keeps its relative precision where k is tiny.
-        std: Standard deviation of k, to give every kernel the same width under one rule for bandwidths.
-        reach: |v| beyond which lies less than `LEFT_OUT` of the mass, for backends that leave it out.
+        decline: -k'(v)/k(v), bounded or linear in v, which keeps the relative precision of k' where k is tiny.
+        std: Standard deviation of k, by which bandwidth rules are made comparable between kernels.
+        reach: |v| beyond which less than `TRUNCATED_MASS` of the mass lies; fast backends truncate the kernel there.
     """
 
     log_density: Callable[[torch.Tensor], torch.Tensor]
@@ -48,30 +50,30 @@ class Kernel(NamedTuple):
         return self.log_density(v).exp_()
 
 
-LEFT_OUT = 1.5e-5  # mass of a kernel beyond its reach, both sides together
+TRUNCATED_MASS = 1.5e-5  # bound on the mass of a kernel beyond its reach, both sides together
 
-KERNELS: dict[str, Kernel] = {
-    'logistic': Kernel(_logistic, lambda v: torch.tanh(0.5 * v), math.pi / math.sqrt(3), 12.0),
-    'sech': Kernel(_sech, torch.tanh, math.pi / 2, 12.0),
-    'gaussian': Kernel(_gaussian, lambda v: v, 1.0, 4.4),
+KERNELS: dict[KernelName, Kernel] = {
+    'logistic': Kernel(_log_logistic, lambda v: torch.tanh(0.5 * v), math.pi / math.sqrt(3), 12.0),
+    'sech': Kernel(_log_sech, torch.tanh, math.pi / 2, 12.0),
+    'gaussian': Kernel(_log_gaussian, lambda v: v, 1.0, 4.4),
 }
 
 
-def reach_for(functional: str, kernel: str) -> float:
-    """Reach for a divergence or 'shannon', in bandwidths; an entropy's terms weigh the tail by its logarithm."""
+def reach_for(functional: str, kernel: KernelName) -> float:
+    """Reach in bandwidths for a divergence or 'shannon', whose terms weight the tail by its logarithm."""
     return KERNELS[kernel].reach * (1.3 if functional == 'shannon' else 1)
 
 
 def level_densities(
     values: torch.Tensor, bandwidth: torch.Tensor, kernel: Kernel, levels: int, unit_mass: bool
 ) -> torch.Tensor:
-    """a_i = k((i - value)/h) for the levels i = 0..L-1; differentiable by autograd.
+    """Kernel densities a_i = k((i - value)/h) at the levels i = 0..L-1; differentiable by autograd.
 
     Args:
         values: Intensities in levels, shape (P, M).
         bandwidth: h in levels, shape (P, 1).
         kernel: The kernel k.
-        levels: L.
+        levels: Number of levels L.
         unit_mass: Divide by the sum over levels, so that values at or beyond the ends of the range lose no mass.
 
     Returns:
@@ -83,7 +85,7 @@ def level_densities(
 def level_density_slopes(
     values: torch.Tensor, bandwidth: torch.Tensor, kernel: Kernel, levels: int, unit_mass: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same a_i, and their derivatives by the value: (a_i, da_i/dvalue), each (P, L, M)."""
+    """The same a_i and their derivatives w.r.t. the value: (a_i, da_i/dvalue), each (P, L, M)."""
     v = _standardised(values, bandwidth, levels)
     density = _densities(v, kernel, unit_mass)
     slope = kernel.decline(v).mul_(density).div_(bandwidth[:, None])
@@ -93,7 +95,7 @@ def level_density_slopes(
 
 
 def _densities(v: torch.Tensor, kernel: Kernel, unit_mass: bool) -> torch.Tensor:
-    # a softmax of logarithms: far beyond the range every density would vanish, and their sum with them
+    # softmax of log densities: far outside the range all densities underflow, and their sum would be 0
     return torch.softmax(kernel.log_density(v), dim=1) if unit_mass else kernel.density(v)
 
 

@@ -1,75 +1,86 @@
-"""The neighbour value of a pixel: a weighted mean of the eight pixels around it."""
+"""Neighbour values: for each pixel the weighted mean of the eight pixels around it."""
 
 import math
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from torch.nn import functional as F
 
-NEIGHBORS = ('random', 'normal', 'uniform', 'gaussian')
+NeighborName = Literal['random', 'normal', 'uniform', 'gaussian']
+Neighbor = NeighborName | Sequence[Sequence[float]]  # a name, or a 3x3 nested list of weights
+
+NEIGHBORS: tuple[NeighborName, ...] = get_args(NeighborName)
 RANDOM_NEIGHBORS = ('random', 'normal')
 
 
 def neighbor_weights(
-    neighbor: str | Sequence[Sequence[float]], device: torch.device | None = None, dtype: torch.dtype = torch.float64
+    neighbor: Neighbor, device: torch.device | str | None = None, dtype: torch.dtype = torch.float64
 ) -> torch.Tensor:
-    """Weights of the eight neighbours, drawn anew at each call where they are random.
+    """Weights of the eight neighbours; random weights are drawn anew at each call.
 
     Args:
-        neighbor: 'random' (uniform draws from (0, 1)), 'normal' (standard normal draws, as published; their sum may be
+        neighbor: 'random' (uniform draws from (0, 1]), 'normal' (standard normal draws, as published; their sum may be
             near zero or negative, so that neighbour values leave the range), 'uniform' (all equal), 'gaussian'
-            (exp(-r^2/2) at distance r pixels), or a nested list of 3x3 numbers.
-        device: Where the weights live; random ones are drawn there.
-        dtype: Their type.
+            (exp(-r^2/2) at a distance of r pixels), or a 3x3 nested list of numbers, whose centre is ignored.
+        device: Device of the weights, on which random ones are drawn.
+        dtype: Data type of the weights.
 
     Returns:
-        Tensor of shape (3, 3), its centre 0, not normalised.
+        Tensor of shape (3, 3) with centre 0, not normalised.
 
     Raises:
-        ValueError: If the name is unknown, a list is not 3x3, or its weights off the centre sum to zero.
+        ValueError: If the name is unknown, a list is not 3x3, or its weights without the centre sum to zero.
+
+    Example:
+        >>> neighbor_weights([[0, 1, 0], [1, 9, 1], [0, 1, 0]])
+        tensor([[0., 1., 0.],
+                [1., 0., 1.],
+                [0., 1., 0.]], dtype=torch.float64)
     """
-    options = {'device': device, 'dtype': dtype}
+    placement = {'device': device, 'dtype': dtype}
     if not isinstance(neighbor, str):
-        weights = _listed(neighbor, options)
+        weights = _from_list(neighbor, placement)
     elif neighbor == 'random':
-        weights = 1 - torch.rand(3, 3, **options)  # (0, 1]: never all zero
+        weights = 1 - torch.rand(3, 3, **placement)  # (0, 1], so that the sum is never zero
     elif neighbor == 'normal':
-        weights = torch.randn(3, 3, **options)
+        weights = torch.randn(3, 3, **placement)
     elif neighbor == 'uniform':
-        weights = torch.ones(3, 3, **options)
+        weights = torch.ones(3, 3, **placement)
     elif neighbor == 'gaussian':
         edge, corner = math.exp(-0.5), math.exp(-1.0)
-        weights = torch.tensor([[corner, edge, corner], [edge, 0, edge], [corner, edge, corner]], **options)
+        weights = torch.tensor([[corner, edge, corner], [edge, 0, edge], [corner, edge, corner]], **placement)
     else:
-        raise ValueError(f"neighbor must be one of {', '.join(NEIGHBORS)} or a 3x3 nested list, got '{neighbor}'")
+        raise ValueError(f'neighbor: must be one of {", ".join(NEIGHBORS)} or a 3x3 nested list, got {neighbor!r}')
     weights[1, 1] = 0
     return weights
 
 
-def _listed(neighbor: Sequence[Sequence[float]], options: dict) -> torch.Tensor:
+def _from_list(neighbor: Sequence[Sequence[float]], placement: dict) -> torch.Tensor:
     try:
-        weights = torch.tensor([[float(value) for value in row] for row in neighbor], **options)
+        weights = torch.tensor([[float(value) for value in row] for row in neighbor], **placement)
     except (TypeError, ValueError) as error:
-        raise ValueError(f'neighbor must be a 3x3 nested list of numbers, got {neighbor!r}') from error
+        raise ValueError(f'neighbor: must be a 3x3 nested list of numbers, got {neighbor!r}') from error
     if weights.shape != (3, 3) or not torch.isfinite(weights).all():
-        raise ValueError(f'neighbor must be a 3x3 nested list of finite numbers, got {neighbor!r}')
+        raise ValueError(f'neighbor: must be a 3x3 nested list of finite numbers, got {neighbor!r}')
     if (weights.sum() - weights[1, 1]).abs() < 1e-6:
-        raise ValueError(f'the neighbour weights off the centre must not sum to zero, got {neighbor!r}')
+        raise ValueError(f'neighbor: the weights without the centre must not sum to zero, got {neighbor!r}')
     return weights
 
 
 def neighbor_values(image: torch.Tensor, weights: torch.Tensor, across_channels: bool = False) -> torch.Tensor:
-    """Weighted mean of each pixel's neighbours, zeros beyond the border.
+    """Weighted mean of each pixel's neighbours, with zero padding.
 
     Args:
         image: Shape (N, C, H, W).
-        weights: Shape (3, 3), any scale.
-        across_channels: Divide by the sum of the weights over all channels, as published: C times too much.
+        weights: Shape (3, 3), of any scale.
+        across_channels: Divide by the sum of the weights over all channels, as published, which makes the result a
+            weighted mean divided by C.
 
     Returns:
         Neighbour values of shape (N, C, H, W), in the unit of the image.
     """
     channels = image.shape[1]
     total = weights.sum() * (channels if across_channels else 1)
-    kernel = (weights / total).to(image.dtype).expand(channels, 1, 3, 3)
-    return F.conv2d(image, kernel, padding=1, groups=channels)
+    normalised = (weights / total).to(image.dtype).expand(channels, 1, 3, 3)
+    return F.conv2d(image, normalised, padding=1, groups=channels)

@@ -1,62 +1,78 @@
-"""How joint densities are made of an image: the options that every function and backend shares."""
+"""Options of the joint density estimate, shared by every function and backend of this package."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal, get_args
 
 import torch
 
 from basicsr_entropy._checks import check_choice, is_whole
-from basicsr_entropy.entropy.kernels import KERNELS
+from basicsr_entropy.entropy.kernels import KERNELS, KernelName
 
-Windows = Sequence[int] | str  # side lengths, or 'global'
+NeighborNorm = Literal['channel', 'published']
+ClampGrad = Literal['zero', 'straight_through']
 
 
 @dataclass(frozen=True)
 class DensityOptions:
-    """How the joint density of a pixel's value and its neighbours' is estimated.
+    """How the joint density of pixel value and neighbour value is estimated (kernel density estimate, KDE).
 
     Attributes:
-        levels: Number of intensity levels L, at least 2, or several such numbers whose results are averaged. Few levels
-            reach far, many see fine differences: (8, 16, 32) does both.
-        kernel: 'logistic', 'sech' or 'gaussian'.
-        bandwidth: Of the kernel in levels, or 'silverman': Silverman's rule for two dimensions, from each plane of the
-            target, divided by the kernel's standard deviation and never below 0.5 levels.
-        windows: Odd side lengths of the windows, or 'global' for one histogram an image.
-        neighbor_norm: 'channel', or 'published' for the published conventions: neighbour weights divided by their sum
-            over all channels, densities scaled by 1/(0.5 h) instead of 1/h^2.
-        value_range: Values that the first and the last level stand for; images are clamped to them.
-        gray: Take the BT.601 luma of RGB images instead of their channels.
-        unit_mass: Normalise each pixel's densities over the levels. Without it values at the ends of the range lose
-            up to a quarter of their mass with the default kernel, and predictions far from the target are drawn there.
-        clamp_grad: 'zero', or 'straight_through' to pass gradients to values beyond the range as if at its end.
+        levels: Number of intensity levels L per axis of the joint density, an integer of at least 2, or a list of such
+            integers over which the divergence is averaged. With few levels the divergence has gradients towards
+            distant values, with many it resolves fine differences; (8, 16, 32) combines both. Cost grows with L^2.
+        kernel: Kernel of the density estimate: `logistic`, `sech` or `gaussian`.
+        bandwidth: Bandwidth h of the kernel in levels, positive, or `silverman`: Silverman's rule for two dimensions
+            for each image plane of the target, divided by the kernel's standard deviation, and at least 0.5 levels.
+        windows: Odd side lengths in pixels of the local windows over which densities are averaged, or `global` for one
+            histogram per image.
+        neighbor_norm: Normalisation: `channel` divides the neighbour weights by their sum, and densities by h^2.
+            `published` follows the published program: weights are divided by their sum over all channels, and
+            densities by 0.5 h.
+        value_range: Two pixel values, those of the first and the last level; images are clamped to this range.
+        gray: Use the BT.601 luma of RGB images instead of their channels.
+        unit_mass: Normalise the density of each pixel over the levels to a sum of 1. Without it, values at the ends of
+            the range lose up to a quarter of their mass with the default kernel, which attracts predictions far from
+            the target to these ends.
+        clamp_grad: Gradient at values outside `value_range`: `zero`, or `straight_through` for the gradient at the
+            nearest end of the range.
 
     Raises:
-        ValueError: If an option is out of its range; the message begins with its name.
+        ValueError: If an option is out of range; the message begins with its name.
+
+    Example:
+        >>> DensityOptions(windows=(1, 5)).areas
+        (1, 25)
+        >>> DensityOptions(windows=(2, 4))
+        Traceback (most recent call last):
+        ValueError: windows: must be 'global' or different odd side lengths such as [1, 3, 5], got (2, 4)
     """
 
     levels: int | Sequence[int] = 32
-    kernel: str = 'logistic'
-    bandwidth: float | str = 0.5
-    windows: Windows = (1, 3, 5)
-    neighbor_norm: str = 'channel'
+    kernel: KernelName = 'logistic'
+    bandwidth: float | Literal['silverman'] = 0.5
+    windows: Sequence[int] | Literal['global'] = (1, 3, 5)
+    neighbor_norm: NeighborNorm = 'channel'
     value_range: Sequence[float] = (0.0, 1.0)
     gray: bool = False
     unit_mass: bool = False
-    clamp_grad: str = 'zero'
+    clamp_grad: ClampGrad = 'zero'
 
     def __post_init__(self) -> None:
         check_choice('kernel', self.kernel, KERNELS)
-        check_choice('neighbor_norm', self.neighbor_norm, ('channel', 'published'))
-        check_choice('clamp_grad', self.clamp_grad, ('zero', 'straight_through'))
-        several = not isinstance(self.levels, int) and isinstance(self.levels, Sequence)
-        if several and not self.levels:
-            raise ValueError('levels must not be an empty list')
-        for levels in self.levels if several else (self.levels,):
+        check_choice('neighbor_norm', self.neighbor_norm, get_args(NeighborNorm))
+        check_choice('clamp_grad', self.clamp_grad, get_args(ClampGrad))
+        is_list = not isinstance(self.levels, int) and isinstance(self.levels, Sequence)
+        if is_list and not self.levels:
+            raise ValueError('levels: must not be an empty list')
+        for levels in self.levels if is_list else (self.levels,):
             if not is_whole(levels, 2):
-                raise ValueError(f'levels must be a whole number of at least 2, or a list of such, got {self.levels!r}')
+                raise ValueError(
+                    f'levels: must be an integer of at least 2, or a list of such integers, got {self.levels!r}'
+                )
         if self.bandwidth != 'silverman' and (isinstance(self.bandwidth, (str, bool)) or not self.bandwidth > 0):
-            raise ValueError(f"bandwidth must be a positive number of levels or 'silverman', got {self.bandwidth!r}")
+            raise ValueError(f"bandwidth: must be a positive number of levels or 'silverman', got {self.bandwidth!r}")
         if not self.is_global and (
             isinstance(self.windows, str)
             or not isinstance(self.windows, Sequence)
@@ -65,38 +81,38 @@ class DensityOptions:
             or len(set(self.windows)) != len(self.windows)
         ):
             raise ValueError(
-                f"windows must be 'global' or different odd side lengths such as [1, 3, 5], got {self.windows!r}"
+                f"windows: must be 'global' or different odd side lengths such as [1, 3, 5], got {self.windows!r}"
             )
         if len(self.value_range) != 2 or not self.value_range[0] < self.value_range[1]:
-            raise ValueError(f'value_range must be two numbers, the lower first, got {self.value_range!r}')
+            raise ValueError(f'value_range: must be two numbers, the lower first, got {self.value_range!r}')
 
     @cached_property
     def resolutions(self) -> tuple['DensityOptions', ...]:
-        """These options with one number of levels each."""
+        """The same options for each number of levels."""
         return (self,) if isinstance(self.levels, int) else tuple(replace(self, levels=one) for one in self.levels)
 
     @property
     def is_global(self) -> bool:
-        """Whether there is one histogram an image instead of local windows."""
+        """Whether there is one histogram per image instead of local windows."""
         return self.windows == 'global'
 
     @property
     def published(self) -> bool:
-        """Whether the published conventions hold."""
+        """Whether the conventions of the published program apply."""
         return self.neighbor_norm == 'published'
 
     @property
     def radii(self) -> tuple[int, ...]:
-        """Radii of the local windows, ascending: side 2 r + 1."""
+        """Radii r of the local windows in pixels, ascending; the side length is 2 r + 1."""
         return tuple(side // 2 for side in sorted(self.windows))
 
     @property
     def areas(self) -> tuple[int, ...]:
-        """Pixels of each local window, ascending."""
+        """Number of pixels of each local window, ascending."""
         return tuple((2 * radius + 1) ** 2 for radius in self.radii)
 
     def scale(self, bandwidth: torch.Tensor) -> torch.Tensor:
-        """Factor of a product of densities at bandwidths in levels. Densities of unit mass need none."""
+        """Factor of the product of a value's and a neighbour's kernel density, for bandwidths in levels."""
         if self.unit_mass:
             return torch.ones_like(bandwidth)
         return 1 / (0.5 * bandwidth) if self.published else 1 / bandwidth**2

@@ -1,1 +1,49 @@
-"""From photograph to photograph with a trained model."""
+"""Enhancement of photographs with a trained model, in memory and as files.
+
+    from basicsr_entropy.inference import Enhancer
+
+    enhancer = Enhancer.from_pretrained('night_small')
+
+`enhancer` turns images into images, `pretrained` reads and writes model files, `images` converts between images in
+memory and tensors, `files` reads and writes photographs with their metadata, `batch` enhances many files, and `page`
+is a page for the browser, which needs the package gradio.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from basicsr_entropy.inference.batch import enhance_files
+    from basicsr_entropy.inference.enhancer import Enhancer
+    from basicsr_entropy.inference.files import Photograph, find_photographs, read_photograph, write_photograph
+    from basicsr_entropy.inference.images import image_to_tensor
+    from basicsr_entropy.inference.pretrained import Pretrained, read_pretrained, write_pretrained
+
+__all__ = [
+    'Enhancer',
+    'Photograph',
+    'Pretrained',
+    'enhance_files',
+    'find_photographs',
+    'image_to_tensor',
+    'read_photograph',
+    'read_pretrained',
+    'write_photograph',
+    'write_pretrained',
+]
+
+_MODULES = {
+    'batch': ('enhance_files',),
+    'enhancer': ('Enhancer',),
+    'files': ('Photograph', 'find_photographs', 'read_photograph', 'write_photograph'),
+    'images': ('image_to_tensor',),
+    'pretrained': ('Pretrained', 'read_pretrained', 'write_pretrained'),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Names are imported on first use: reading photographs should not take the seconds that basicsr takes to import."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f'{__name__}.{module}'), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -1,4 +1,4 @@
-"""Enhances files: where outputs go, what is shown beside them, and going on when a file is bad."""
+"""Enhancement of many files: output paths, comparison images and filmstrips, and errors of single files."""
 
 import sys
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from basicsr_entropy._errors import first_line
 from basicsr_entropy.inference.enhancer import Enhancer
 from basicsr_entropy.inference.files import Photograph, find_photographs, read_photograph, write_photograph
 
-FRAMES = 8  # of a filmstrip
+FRAMES = 8  # states in a filmstrip
 FRAME_HEIGHT = 256  # pixels
 
 
 class Job(NamedTuple):
-    """A photograph, and the files to write; None for those not asked for."""
+    """A photograph and the files to write for it; None for those that were not requested."""
 
     source: Path
     output: Path
@@ -35,30 +35,32 @@ def enhance_files(
     filmstrip: bool = False,
     overwrite: bool = False,
 ) -> list[str]:
-    """Enhances photographs; a bad one is reported on standard error, and the rest go on.
+    """Enhances photographs. A file that fails is reported on standard error, and the others are still enhanced.
+
+    All output paths are checked before the first photograph is enhanced.
 
     Args:
         enhancer: The model.
-        inputs: Files, folders and patterns; see `find_photographs`.
-        out: Folder for the results, which keep their names and, of a folder, their places in it.
-        compare: Write also NAME_compare: before and after, side by side.
-        filmstrip: Write also NAME_filmstrip.png: states of the reverse process from noise to image.
-        overwrite: Replace results that are there; the photographs themselves never are.
+        inputs: Files, folders and glob patterns; see `find_photographs`.
+        out: Folder for the results, which keep their file names and their subfolders below an input folder.
+        compare: Also write NAME_compare: input and output side by side.
+        filmstrip: Also write NAME_filmstrip.png: states of the reverse process from noise to image.
+        overwrite: Replace existing results. The photographs themselves are never replaced.
 
     Returns:
-        What went wrong, a sentence a file; empty if all is well.
+        One error message per file that failed; empty if all succeeded.
 
     Raises:
-        FileNotFoundError: If an input is not there.
-        FileExistsError: If a result is there, or would replace a photograph; nothing is done then.
-        ValueError: If two photographs would have the same result.
+        FileNotFoundError: If an input matches no photograph.
+        FileExistsError: If a result exists, or would replace a photograph.
+        ValueError: If two photographs would have the same result path.
     """
     jobs = plan(inputs, Path(out), compare, filmstrip, overwrite)
     errors = []
     for job in tqdm(jobs, desc='Enhance', unit='image'):
         try:
             _enhance_file(enhancer, job)
-        except Exception as error:  # whatever is wrong with one, the rest go on
+        except Exception as error:  # any error of one file leaves the others to be enhanced
             line = first_line(error)
             errors.append(line if str(job.source) in line else f'{job.source}: {line}')
             tqdm.write(f'basicsr-entropy: error: {errors[-1]}', file=sys.stderr)
@@ -66,7 +68,7 @@ def enhance_files(
 
 
 def plan(inputs: Sequence[str], out: Path, compare: bool, filmstrip: bool, overwrite: bool) -> list[Job]:
-    """Every file to write, known before the first is; errors as in `enhance_files`."""
+    """Plans every file to write; arguments and errors as in `enhance_files`."""
     jobs, taken = [], {}
     found = find_photographs(inputs)
     sources = {source.resolve() for source, _ in found}
@@ -79,7 +81,9 @@ def plan(inputs: Sequence[str], out: Path, compare: bool, filmstrip: bool, overw
         job = Job(source, output, beside[0] if compare else None, beside[1] if filmstrip else None)
         for path in filter(None, job[1:]):
             if path in taken:
-                raise ValueError(f'{taken[path]} and {source} would both become {path}; enhance them apart')
+                raise ValueError(
+                    f'{taken[path]} and {source} would both become {path}; enhance them into different folders'
+                )
             if path.resolve() in sources:
                 raise FileExistsError(f'out: {path} is one of the photographs; write to another folder')
             if path.exists() and not overwrite:
@@ -91,7 +95,7 @@ def plan(inputs: Sequence[str], out: Path, compare: bool, filmstrip: bool, overw
 
 def _enhance_file(enhancer: Enhancer, job: Job) -> None:
     photograph = read_photograph(job.source)
-    frames = _Frames(enhancer.sampling['steps'])
+    frames = _Frames(enhancer.sampling.steps)
     enhanced = enhancer(photograph.pixels, callback=frames if job.filmstrip else None, progress=True)
     write_photograph(job.output, photograph._replace(pixels=enhanced))
     if job.compare:
@@ -102,7 +106,7 @@ def _enhance_file(enhancer: Enhancer, job: Job) -> None:
 
 
 class _Frames:
-    """Callback of `sample` that keeps small copies of some of its states, and of the image they lead to."""
+    """Callback of `sample` that collects the frames of a filmstrip: small copies of some states, and the result."""
 
     def __init__(self, steps: int) -> None:
         self.last = steps - 1
@@ -112,7 +116,7 @@ class _Frames:
     def __call__(self, index: int, t: float, x_t: torch.Tensor, x0: torch.Tensor) -> None:
         if index in self.wanted:
             self._keep(x_t)
-        if index == self.last:  # the last step lands on what was predicted
+        if index == self.last:  # the last step ends at the predicted x_0
             self._keep(x0)
 
     def _keep(self, image: torch.Tensor) -> None:
@@ -121,5 +125,5 @@ class _Frames:
         self.frames.append(small[0].clamp(0, 1).cpu())
 
     def strip(self) -> np.ndarray:
-        """The frames side by side, uint8 (H, W, 3)."""
+        """The frames side by side: uint8 RGB, shape (H, W, 3)."""
         return (torch.cat(self.frames, dim=2) * 255).round().byte().permute(1, 2, 0).numpy()

@@ -1,50 +1,61 @@
-"""A trained model as a function from images to images."""
+"""Enhancement of images in memory with a trained model."""
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 
-from basicsr_entropy._checks import check_choice
+from basicsr_entropy._checks import check_choice, check_seed
 from basicsr_entropy._errors import first_line
-from basicsr_entropy._registry import build, check_arguments
-from basicsr_entropy.config import read_option_file
-from basicsr_entropy.diffusion import MeanRevertingSDE, spaced_times, step_of
+from basicsr_entropy.config import build, construct, read_option_file
+from basicsr_entropy.diffusion import SAMPLERS, MeanRevertingSDE, Sampler
 from basicsr_entropy.diffusion.tiling import Tiling
-from basicsr_entropy.inference.images import Picture, unpack
+from basicsr_entropy.inference.images import ImageLike, image_to_tensor
 from basicsr_entropy.inference.pretrained import Pretrained, read_pretrained
-from basicsr_entropy.models.execution import Speed
-from basicsr_entropy.models.sampling import check_seed, restore
+from basicsr_entropy.models.execution import Execution
+from basicsr_entropy.models.networks import check_conditional_network
+from basicsr_entropy.models.sampling import restore
 from basicsr_entropy.models.weights import load_weights
 
-DTYPES = {'float32': None, 'bf16': 'bf16', 'fp16': 'fp16'}  # to amp
+DTYPES = {'float32': None, 'bf16': 'bf16', 'fp16': 'fp16'}  # values of `Execution.amp`
 
 
 class Enhancer:
-    """Enhances images with a trained model; make one with `from_pretrained`.
+    """Enhances images with a trained model; `from_pretrained` creates one from a model file.
 
-        enhancer = Enhancer.from_pretrained('night_small', steps=8)
-        bright = enhancer(Image.open('night.jpg'))
-
-    The same image gives the same result every time: each begins with the same seed.
+    Sampling is deterministic: the noise of every image is drawn from the same seed.
 
     Args:
-        pretrained: Weights and their options.
-        sampler: Name of a sampler; the model's own by default.
-        steps: Network evaluations an image; by default the model's own for its own sampler, else all T times.
-        tile: How images larger than a tile are sampled, a `Tiling` or its arguments; None samples all images whole.
-        seed: Of the noise.
-        device: Where to compute; the GPU if there is one, by default.
-        self_ensemble: Average predictions over eight turned and mirrored views, at eight times the cost.
+        pretrained: Weights and the options of the model.
+        sampler: Name of a sampler (see `SAMPLERS`); the model's default if None.
+        steps: Network function evaluations per image, from 1 to T. If None, the model's default, or T if `sampler` is
+            not the model's default sampler.
+        tile: Tiling of images that are larger than a tile, a `Tiling` or its arguments; None never tiles.
+        seed: Seed of the noise, from 0 to 2^63 - 1.
+        device: Device of the network, such as 'cpu' or 'cuda:1'; a GPU if there is one, by default.
+        self_ensemble: Test-time augmentation (x8): average predictions over the eight flips and rotations, at eight
+            times the cost.
         dtype: 'float32', or 'bf16' or 'fp16' for autocast.
-        channels_last: See `Speed`; on CPUs by default, where evaluations are then faster.
-        compile: See `Speed`.
+        channels_last: See `Execution`; on by default on CPUs, where it makes evaluations faster.
+        compile: See `Execution`.
 
     Raises:
-        KeyError, ValueError: If an option is unknown or out of its range, or torch cannot compute on the device.
+        KeyError: If an option is unknown or missing.
+        ValueError: If an option is out of its range, torch cannot compute on the device, or the weights do not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> enhancer = Enhancer.from_pretrained('night_small', steps=1, device='cpu')
+        >>> dark = np.full((48, 64, 3), 20, np.uint8)
+        >>> bright = enhancer(dark)
+        >>> bright.shape, bright.dtype
+        ((48, 64, 3), dtype('uint8'))
+        >>> bool(bright.mean() > dark.mean())
+        True
     """
 
     def __init__(
@@ -61,56 +72,66 @@ class Enhancer:
         channels_last: bool | None = None,
         compile: bool = False,
     ) -> None:
-        check_arguments(MeanRevertingSDE, pretrained.sde, 'sde')
         check_choice('dtype', dtype, DTYPES)
         check_seed('seed', seed)
         self.device = _usable_device(device)
-        self.process = MeanRevertingSDE(**pretrained.sde).to(self.device)
+        self.process = construct(MeanRevertingSDE, pretrained.sde, 'sde').to(self.device)
         self.own_sampler = pretrained.sampler
         self.sampling = self._sampling(sampler, steps)
-        if isinstance(tile, Mapping):
-            check_arguments(Tiling, tile, 'tile')
-            tile = Tiling(**tile)
-        self.tile, self.seed, self.self_ensemble = tile, seed, self_ensemble
+        self.tiling = construct(Tiling, tile, 'tile') if isinstance(tile, Mapping) else tile
+        self.seed, self.self_ensemble = seed, self_ensemble
 
+        check_conditional_network(pretrained.network_g, 'network_g')
         self.net = build(ARCH_REGISTRY, pretrained.network_g, 'network_g')
         load_weights(self.net, pretrained.weights, 'the model', option='model')
         self.net.to(self.device).eval()
         if channels_last is None:
             channels_last = self.device.type == 'cpu'
-        self.speed = Speed(DTYPES[dtype], channels_last, compile)
-        self.speed.prepare(self.net)
+        self.execution = Execution(DTYPES[dtype], channels_last, compile)
+        self.execution.prepare(self.net)
 
     @classmethod
     def from_pretrained(
         cls, path: str | Path, *, options: str | Path | Mapping[str, Any] | None = None, **keywords: Any
     ) -> 'Enhancer':
-        """An enhancer of a model file.
+        """Creates an enhancer from a model file.
 
         Args:
-            path: What `basicsr-entropy export` wrote; or weights, as BasicSR saves them or bare, with `options`; or the
-                name of a model that comes with the package, 'night_small'.
-            options: Option file, or its content; taken before those in the model file.
+            path: A file that `write_pretrained` (`basicsr-entropy export`) wrote; a checkpoint of BasicSR or a bare
+                state dict, together with `options`; or the name of a bundled model: 'night_small'.
+            options: Option file of the model, or its content; overrides the options in the model file.
             **keywords: See `Enhancer`.
 
         Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If the file is damaged, its weights do not fit, or its options are missing.
+            FileNotFoundError: If there is no such file or bundled model.
+            KeyError: If an option is unknown or missing.
+            ValueError: If the file is damaged, its weights do not fit the network, or its options are missing.
+
+        Example:
+            >>> enhancer = Enhancer.from_pretrained('night_small', sampler='mr_ode', steps=4)
+            >>> enhancer.sampling['steps']
+            4
         """
         if isinstance(options, (str, Path)):
             options = read_option_file(str(options))
         return cls(read_pretrained(path, options), **keywords)
 
     def changed(self, *, sampler: str | None = None, steps: int | None = None, seed: int | None = None) -> 'Enhancer':
-        """An enhancer with the same network in memory, and another sampler, number of steps or seed.
+        """Returns an enhancer that shares this one's network but samples differently.
 
         Args:
-            sampler: See `Enhancer`; None for the model's own, as there.
+            sampler: See `Enhancer`; None is the model's default, not this enhancer's sampler.
             steps: See `Enhancer`.
-            seed: This one's by default.
+            seed: Seed of the noise; this enhancer's by default.
 
         Raises:
-            ValueError: If an option is unknown or out of its range.
+            ValueError: If a value is unknown or out of its range.
+
+        Example:
+            >>> enhancer = Enhancer.from_pretrained('night_small')
+            >>> other = enhancer.changed(steps=2, seed=7)
+            >>> other.net is enhancer.net, other.seed
+            (True, 7)
         """
         other = copy.copy(self)
         other.sampling = self._sampling(sampler, steps)
@@ -119,52 +140,57 @@ class Enhancer:
             other.seed = seed
         return other
 
-    def _sampling(self, sampler: str | None, steps: int | None) -> dict[str, Any]:
-        """Keywords of `sample`: the model's own, less what another sampler would not understand."""
-        own = self.own_sampler
-        if sampler not in (None, own.get('type', 'posterior')):
-            own = {}
-        sampling = {**own, 'sampler': sampler or own.get('type', 'posterior')}
-        sampling.pop('type', None)
-        steps = own.get('steps') if steps is None else steps
-        sampling['steps'] = self.process.timesteps if steps is None else steps
-        step_of(sampling['sampler'], sampling.get('order'), sampling.get('form'))
-        spaced_times(self.process, sampling['steps'], sampling.get('spacing') or 'trailing')
-        return sampling
+    def _sampling(self, sampler: str | None, steps: int | None) -> Sampler:
+        """The model's own sampler, or another with the default options; the number of steps is always given."""
+        own = Sampler(**{key: value for key, value in self.own_sampler.items() if value is not None})
+        if sampler is not None:
+            check_choice('sampler', sampler, SAMPLERS)
+        chosen = own if sampler in (None, own.type) else Sampler(sampler)
+        steps = chosen.steps if steps is None else steps
+        chosen = replace(chosen, steps=self.process.timesteps if steps is None else steps)
+        chosen.timesteps(self.process)
+        return chosen
 
     def __call__(
         self,
-        image: Picture,
+        image: ImageLike,
         callback: Callable[[int, float, torch.Tensor, torch.Tensor], None] | None = None,
         progress: bool = False,
-    ) -> Picture:
+    ) -> ImageLike:
         """Enhances an image.
 
         Args:
-            image: PIL image, array or tensor; see `unpack`.
+            image: PIL image, array or tensor; see `image_to_tensor`.
             callback: Called after each step of the reverse process; see `sample`.
             progress: Show a progress bar over the steps.
 
         Returns:
-            An image of the same kind, size and depth.
+            An image of the same kind, size and bit depth; alpha is kept, and gray stays gray.
 
         Raises:
-            TypeError, ValueError: If it is no image.
+            TypeError: If `image` is not an image.
+            ValueError: If its shape, data type or range is not supported.
+
+        Example:
+            >>> from PIL import Image
+            >>> enhancer = Enhancer.from_pretrained('night_small', steps=1, device='cpu')
+            >>> enhancer(Image.new('L', (64, 48), 20)).size
+            (64, 48)
         """
-        rgb, pack = unpack(image)
+        rgb, convert_back = image_to_tensor(image)
         restored = restore(
             self.process,
             self.net,
             rgb.to(self.device),
             seed=self.seed,
-            tile=self.tile,
-            speed=self.speed,
+            tiling=self.tiling,
+            execution=self.execution,
             self_ensemble=self.self_ensemble,
             callback=callback,
             progress=progress,
-            **self.sampling,
+            sampler=self.sampling,
         )
-        return pack(restored)
+        return convert_back(restored)
 
 
 def _usable_device(device: str | torch.device | None) -> torch.device:
@@ -172,5 +198,5 @@ def _usable_device(device: str | torch.device | None) -> torch.device:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
     try:
         return torch.zeros((), device=device).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # builds of torch differ in which
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # which one depends on the build of torch
         raise ValueError(f"device: torch cannot compute on '{device}' here: {first_line(error)}") from error

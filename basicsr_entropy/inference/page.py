@@ -1,6 +1,6 @@
-"""A page in the browser that enhances photographs: drop one in, and drag a line between before and after.
+"""A page for the browser that enhances photographs and shows input and output under a slider.
 
-Nothing leaves the machine: the page loads no fonts or scripts from elsewhere and reports to nobody.
+Everything stays on the serving machine: the page loads no fonts or scripts from elsewhere and sends no usage data.
 """
 
 import time
@@ -20,7 +20,7 @@ try:
 except ImportError as error:
     raise ImportError('the app needs the package gradio: pip install "basicsr-entropy[app]"') from error
 
-SHOWN = 1600  # pixels of the longer side of what the page shows; the file to download is whole
+PREVIEW_SIZE = 1600  # longer side in pixels of the images on the page; the file to download has the full size
 HOUR = 3600  # seconds
 
 
@@ -29,12 +29,20 @@ def enhance_upload(
 ) -> Iterator[tuple[tuple[Image.Image, Image.Image], str, str]]:
     """Enhances an uploaded file.
 
+    Args:
+        enhancer: The model.
+        path: The uploaded file; None if there is none.
+        sampler: Name of the sampler.
+        steps: Network function evaluations.
+        seed: Seed of the noise.
+        progress: Called after each evaluation.
+
     Yields:
-        Once: before and after as they are shown; the file to download, in the format, bit depth and with the metadata
-        of the upload, which is there until the next value is asked for; and a line about it.
+        Once: input and output as the page shows them; the file to download, which has the format, bit depth and
+        metadata of the upload and is deleted once the generator resumes; and a line about size and time.
 
     Raises:
-        gr.Error: Shown on the page: there is no file, it is no photograph, or an option is out of its range.
+        gr.Error: Shown on the page: there is no file, it is not a photograph, or an option is out of its range.
     """
     if path is None:
         raise gr.Error('Drop a photograph first.', print_exception=False)
@@ -50,27 +58,27 @@ def enhance_upload(
             write_photograph(file, photograph._replace(pixels=enhanced))
             height, width = enhanced.shape[:2]
             line = f'{width} x {height} pixels, {steps} evaluations, {time.perf_counter() - start:.1f} s'
-            yield (_shown(photograph.pixels), _shown(enhanced)), str(file), line
+            yield (_preview(photograph.pixels), _preview(enhanced)), str(file), line
     except (ValueError, OSError, RuntimeError) as error:
         message = str(error).replace(str(path), Path(path).name)
         raise gr.Error(message, print_exception=False) from error
 
 
-def _shown(pixels: np.ndarray) -> Image.Image:
-    """8 bits, RGB, no larger than a page shows."""
+def _preview(pixels: np.ndarray) -> Image.Image:
+    """An 8-bit RGB image of at most `PREVIEW_SIZE` pixels."""
     if pixels.dtype == np.uint16:
         pixels = (pixels // 257).astype(np.uint8)
     image = Image.fromarray(pixels).convert('RGB')
-    image.thumbnail((SHOWN, SHOWN))
+    image.thumbnail((PREVIEW_SIZE, PREVIEW_SIZE))
     return image
 
 
 def build_app(enhancer: Enhancer, model: str) -> gr.Blocks:
-    """The page, not yet served.
+    """Builds the page, without serving it.
 
     Args:
-        enhancer: Enhances what is dropped; its sampler, steps and seed are what the page begins with.
-        model: Name to show.
+        enhancer: The model; its sampler, steps and seed are the initial values on the page.
+        model: Name of the model to show.
     """
     with gr.Blocks(title='basicsr-entropy', analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as app:
         gr.Markdown(f'# Enhance a low-light photograph\nModel **{model}** on **{enhancer.device}**.')
@@ -81,21 +89,21 @@ def build_app(enhancer: Enhancer, model: str) -> gr.Blocks:
                 )
                 sampler = gr.Dropdown(
                     list(SAMPLERS),
-                    value=enhancer.sampling['sampler'],
+                    value=enhancer.sampling.type,
                     label='Sampler',
-                    info='sde and ode need most of the steps',
+                    info='sde and ode need nearly as many evaluations as the slider allows',
                 )
                 steps = gr.Slider(
-                    1, enhancer.process.timesteps, enhancer.sampling['steps'], step=1, label='Network evaluations'
+                    1, enhancer.process.timesteps, enhancer.sampling.steps, step=1, label='Network evaluations'
                 )
                 seed = gr.Number(enhancer.seed, label='Seed', precision=0, minimum=0)
                 button = gr.Button('Enhance', variant='primary')
             with gr.Column(scale=3):
-                slider = gr.ImageSlider(label='Before | after', interactive=False, max_height=760)
+                slider = gr.ImageSlider(label='Input | output', interactive=False, max_height=760)
                 line = gr.Markdown()
                 download = gr.DownloadButton('Download', interactive=False)
 
-        def enhance(path, sampler, steps, seed, progress=gr.Progress()):  # noqa: B008  (how gradio is told of it)
+        def enhance(path, sampler, steps, seed, progress=gr.Progress()):  # noqa: B008  (gradio finds it by this default)
             for images, file, text in enhance_upload(enhancer, path, sampler, steps, seed, progress):
                 yield images, text, gr.DownloadButton(value=file, interactive=True)
 
@@ -113,18 +121,21 @@ def serve(app: gr.Blocks, host: str = '127.0.0.1', port: int | None = None, brow
     """Serves the page in the background.
 
     Args:
-        app: What `build_app` made.
-        host: Address to listen at; '0.0.0.0' for all of the machine's.
-        port: Port to listen at; the first free one from 7860 up by default.
-        browser: Open it in the browser.
+        app: Page from `build_app`.
+        host: Address to listen on; '0.0.0.0' listens on every address of the machine.
+        port: Port to listen on; by default the first free one from 7860 up.
+        browser: Open the page in the browser.
 
     Returns:
-        The page's address.
+        The address of the page.
 
     Raises:
-        OSError: If the port is taken, or the host is not this machine.
+        OSError: If the port is in use or invalid, or the host is not an address of this machine.
     """
-    fonts = {'font': ('system-ui', 'sans-serif'), 'font_mono': ('ui-monospace', 'monospace')}  # of the machine's own
+    fonts = {
+        'font': ('system-ui', 'sans-serif'),
+        'font_mono': ('ui-monospace', 'monospace'),
+    }  # installed fonts only, nothing to download
     try:
         _, address, _ = app.launch(
             server_name=host,
@@ -138,7 +149,7 @@ def serve(app: gr.Blocks, host: str = '127.0.0.1', port: int | None = None, brow
             footer_links=[],
             theme=gr.themes.Default(**fonts),
         )
-    except (OSError, OverflowError) as error:  # the latter for a port above 65535
+    except (OSError, OverflowError) as error:  # OverflowError: a port above 65535
         where = f'{host}:{port}' if port else host
-        raise OSError(f'cannot listen at {where}; it is taken, or no address of this machine') from error
+        raise OSError(f'cannot listen on {where}: in use, or not an address of this machine') from error
     return address

@@ -1,4 +1,4 @@
-"""L1 between blurred images: brightness and colour of surroundings, without detail."""
+"""L1 distance of blurred images: compares local brightness and colour, not detail."""
 
 import math
 
@@ -7,60 +7,74 @@ from torch import nn
 from torch.nn import functional as F
 
 from basicsr_entropy._checks import is_whole
-from basicsr_entropy.losses.reduction import check_reduction, weighted_reduction
+from basicsr_entropy.losses.reduction import Reduction, check_reduction, weighted_reduction
 
 
 class GaussianBlurL1Loss(nn.Module):
-    """L1 distance of two images after a Gaussian blur, which low-light restoration uses to get exposure right.
+    """L1 distance of two images after a Gaussian blur, used in low-light enhancement to match the exposure.
 
     Args:
-        loss_weight: Factor of the loss.
-        reduction: 'none', 'mean' or 'sum'.
-        sigma: Standard deviation of the blur in pixels.
-        kernel_size: Odd side length of the blur's kernel; covers three deviations to each side by default.
+        loss_weight: Weight of the loss, by which its value is multiplied.
+        reduction: Reduction over pixels, channels and batch: `none`, `mean` or `sum`.
+        sigma: Standard deviation of the Gaussian blur in pixels, positive.
+        kernel_size: Odd side length of the blur kernel in pixels. 2 ceil(3 sigma) + 1 by default.
 
     Raises:
-        ValueError: If an option is out of its range.
+        ValueError: If an argument is unknown or out of range; the message begins with its name.
+
+    Example:
+        >>> loss = GaussianBlurL1Loss(sigma=2, loss_weight=0.5)
+        >>> target = torch.zeros(1, 3, 16, 16)
+        >>> round(loss(target + 0.2, target).item(), 4)
+        0.1
     """
 
     def __init__(
-        self, loss_weight: float = 1.0, reduction: str = 'mean', sigma: float = 3.0, kernel_size: int | None = None
+        self,
+        loss_weight: float = 1.0,
+        reduction: Reduction = 'mean',
+        sigma: float = 3.0,
+        kernel_size: int | None = None,
     ) -> None:
         super().__init__()
         check_reduction(reduction)
         if not sigma > 0:
-            raise ValueError(f'sigma must be positive, got {sigma}')
+            raise ValueError(f'sigma: must be positive, got {sigma}')
         if kernel_size is None:
             kernel_size = 2 * math.ceil(3 * sigma) + 1
         if not is_whole(kernel_size, 1) or kernel_size % 2 == 0:
-            raise ValueError(f'kernel_size must be an odd whole number, got {kernel_size!r}')
+            raise ValueError(f'kernel_size: must be an odd integer, got {kernel_size!r}')
         self.loss_weight, self.reduction = loss_weight, reduction
         distance = torch.arange(kernel_size) - kernel_size // 2
-        kernel = torch.exp(-0.5 * (distance / sigma) ** 2)
-        self.register_buffer('kernel', kernel / kernel.sum(), persistent=False)
+        blur = torch.exp(-0.5 * (distance / sigma) ** 2)
+        self.register_buffer('blur', blur / blur.sum(), persistent=False)
 
     def forward(
         self, pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None, **kwargs
     ) -> torch.Tensor:
-        """Compares two batches of images.
+        """Computes the loss of two batches of images.
 
         Args:
             pred: Shape (N, C, H, W).
             target: Same shape.
             weight: Element-wise weights of shape (N, C or 1, H, W).
+            **kwargs: Ignored; BasicSR passes further arguments to some losses.
 
         Returns:
             Scalar, or (N, C, H, W) for reduction 'none'.
+
+        Raises:
+            ValueError: If the shapes differ, or the weights do not fit.
         """
         if pred.shape != target.shape:
-            raise ValueError(f'pred and target must have one shape, got {tuple(pred.shape)} and {tuple(target.shape)}')
-        # the blur is linear: one blur of the difference serves both images
-        distance = self._blur(pred - target).abs()
+            raise ValueError(f'pred: must have the shape of target, {tuple(target.shape)}, got {tuple(pred.shape)}')
+        # the blur is linear: blurring the difference is blurring both images
+        distance = self._blurred(pred - target).abs()
         return self.loss_weight * weighted_reduction(distance, weight, self.reduction)
 
-    def _blur(self, image: torch.Tensor) -> torch.Tensor:
-        channels, radius = image.shape[1], len(self.kernel) // 2
-        kernel = self.kernel.to(image.dtype).expand(channels, 1, 1, -1)
+    def _blurred(self, image: torch.Tensor) -> torch.Tensor:
+        channels, radius = image.shape[1], len(self.blur) // 2
+        row = self.blur.to(image.dtype).expand(channels, 1, 1, -1)
         image = F.pad(image, (radius, radius, radius, radius), mode='replicate')
-        image = F.conv2d(image, kernel, groups=channels)
-        return F.conv2d(image, kernel.transpose(2, 3), groups=channels)
+        image = F.conv2d(image, row, groups=channels)
+        return F.conv2d(image, row.transpose(2, 3), groups=channels)

@@ -1,75 +1,96 @@
-"""The spatial-entropy loss as BasicSR builds it."""
+"""The spatial-entropy loss."""
 
 import math
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import nn
 
 from basicsr_entropy._checks import check_choice
-from basicsr_entropy.entropy import (
-    BACKENDS,
-    DIVERGENCES,
-    RANDOM_NEIGHBORS,
-    DensityOptions,
-    neighbor_weights,
-    spatial_divergence,
-)
-from basicsr_entropy.losses.reduction import check_reduction, weighted_reduction
+from basicsr_entropy.entropy import BACKENDS, DIVERGENCES, DensityOptions, neighbor_weights, spatial_divergence
+from basicsr_entropy.entropy.backends import BackendName
+from basicsr_entropy.entropy.divergences import DivergenceName
+from basicsr_entropy.entropy.kernels import KernelName
+from basicsr_entropy.entropy.neighbors import RANDOM_NEIGHBORS, Neighbor
+from basicsr_entropy.entropy.options import ClampGrad, NeighborNorm
+from basicsr_entropy.losses.reduction import Reduction, check_reduction, weighted_reduction
+
+Resample = Literal['step', 'once']
 
 
 class SpatialEntropyLoss(nn.Module):
     """Divergence between the local joint densities of pixel and neighbour intensity of two images.
 
     Lian, Lian and Luo, *Equipping Diffusion Models with Differentiable Spatial Entropy for Low-Light Image
-    Enhancement*, CVPRW 2024. A drop-in for BasicSR's pixel losses.
+    Enhancement*, CVPRW 2024. Called like BasicSR's pixel losses, and registered in BasicSR's loss registry.
 
     Args:
-        loss_weight: Factor of the loss.
-        reduction: 'none', 'mean' or 'sum', over pixels, channels and batch; windows and levels are always averaged.
-        divergence: 'hellinger', 'relative', 'cross' or 'jensen_shannon'.
-        levels: Number of intensity levels, or a list of such numbers whose divergences are averaged. Few levels reach
-            far, many see fine differences: [8, 16, 32] does both.
-        kernel: 'logistic', 'sech' or 'gaussian'.
-        bandwidth: Of the kernel in levels, or 'silverman'.
-        windows: Odd side lengths of the local windows, or 'global' for one histogram an image.
-        neighbor: Weights of the neighbours: 'random' (positive), 'normal' (as published), 'uniform', 'gaussian', or a
-            3x3 nested list.
-        neighbor_norm: 'channel' divides the weights by their sum; 'published' follows the published conventions.
-        resample: Random weights are drawn at each 'step', or 'once' for the life of the loss.
-        value_range: Values of the first and last level.
-        gray: Compare luma instead of channels.
-        unit_mass: Normalise each pixel's densities over the levels.
-        clamp_grad: 'zero' or 'straight_through': gradient of values beyond value_range.
-        backend: 'eager' is exact in any type on any device; 'compiled' (CPU) and 'triton' (CUDA) are fast in float32;
-            'auto' takes the fast one where there is one.
+        loss_weight: Weight of the loss, by which its value is multiplied.
+        reduction: Reduction over pixels, channels and batch: `none`, `mean` or `sum`. Windows and numbers of levels are
+            always averaged.
+        divergence: Divergence between the joint densities of target p and prediction q: `hellinger` distance,
+            `relative` entropy (Kullback-Leibler divergence of p from q), `cross` entropy or `jensen_shannon`
+            divergence.
+        levels: Number of intensity levels L per axis of the joint density, an integer of at least 2, or a list of such
+            integers over which the divergence is averaged. With few levels the divergence has gradients towards
+            distant values, with many it resolves fine differences; [8, 16, 32] combines both. Cost grows with L^2.
+        kernel: Kernel of the density estimate: `logistic`, `sech` or `gaussian`.
+        bandwidth: Bandwidth of the kernel in levels, positive, or `silverman`: Silverman's rule for two dimensions for
+            each image plane of the target, divided by the kernel's standard deviation, and at least 0.5 levels.
+        windows: Odd side lengths in pixels of the local windows over which densities are averaged, or `global` for one
+            histogram per image.
+        neighbor: Weights of the eight neighbours whose mean is a pixel's neighbour value: `random` (positive draws),
+            `normal` (standard normal draws, as published), `uniform`, `gaussian`, or a 3x3 nested list of numbers.
+        neighbor_norm: Normalisation: `channel` divides the neighbour weights by their sum, and densities by the
+            bandwidth squared. `published` follows the published program: weights are divided by their sum over all
+            channels, and densities by half the bandwidth.
+        resample: When random neighbour weights are drawn: at every `step`, or `once` when the loss is built.
+        value_range: Two pixel values, those of the first and the last level; images are clamped to this range.
+        gray: Compare the BT.601 luma of RGB images instead of their channels.
+        unit_mass: Normalise the density of each pixel over the levels to a sum of 1. Without it, values at the ends of
+            the range lose up to a quarter of their mass with the default kernel, which attracts predictions far from
+            the target to these ends.
+        clamp_grad: Gradient at values outside `value_range`: `zero`, or `straight_through` for the gradient at the
+            nearest end of the range.
+        backend: Implementation: `eager` (plain torch, exact, any float type and device), `compiled` (float32 on the
+            CPU; needs a C compiler), `triton` (float32 on CUDA devices), or `auto` for the fastest that is available.
 
     Raises:
-        ValueError: If an option is out of its range.
+        ValueError: If an argument is unknown or out of range; the message begins with its name.
+
+    Example:
+        >>> loss = SpatialEntropyLoss(levels=[4, 8], neighbor='uniform', backend='eager')
+        >>> target = torch.rand(1, 3, 8, 8)
+        >>> pred = (target + 0.1).requires_grad_()
+        >>> loss(pred, target).backward()
+        >>> pred.grad.shape
+        torch.Size([1, 3, 8, 8])
+        >>> loss(target, target).item()
+        0.0
     """
 
     def __init__(
         self,
         loss_weight: float = 1.0,
-        reduction: str = 'mean',
-        divergence: str = 'hellinger',
+        reduction: Reduction = 'mean',
+        divergence: DivergenceName = 'hellinger',
         levels: int | Sequence[int] = 32,
-        kernel: str = 'logistic',
-        bandwidth: float | str = 0.5,
-        windows: Sequence[int] | str = (1, 3, 5),
-        neighbor: str | Sequence[Sequence[float]] = 'random',
-        neighbor_norm: str = 'channel',
-        resample: str = 'step',
+        kernel: KernelName = 'logistic',
+        bandwidth: float | Literal['silverman'] = 0.5,
+        windows: Sequence[int] | Literal['global'] = (1, 3, 5),
+        neighbor: Neighbor = 'random',
+        neighbor_norm: NeighborNorm = 'channel',
+        resample: Resample = 'step',
         value_range: Sequence[float] = (0.0, 1.0),
         gray: bool = False,
         unit_mass: bool = False,
-        clamp_grad: str = 'zero',
-        backend: str = 'auto',
+        clamp_grad: ClampGrad = 'zero',
+        backend: BackendName = 'auto',
     ) -> None:
         super().__init__()
         check_reduction(reduction)
-        if resample not in ('step', 'once'):
-            raise ValueError(f"resample must be 'step' or 'once', got {resample!r}")
+        check_choice('resample', resample, get_args(Resample))
         check_choice('divergence', divergence, DIVERGENCES)
         check_choice('backend', backend, BACKENDS)
         self.options = DensityOptions(
@@ -87,26 +108,27 @@ class SpatialEntropyLoss(nn.Module):
         self.loss_weight, self.reduction = loss_weight, reduction
         self.neighbor = neighbor
         self.redraw = isinstance(neighbor, str) and neighbor in RANDOM_NEIGHBORS and resample == 'step'
-        # not persistent: a loss adds nothing to a checkpoint
+        # not persistent: the loss adds nothing to a checkpoint
         self.register_buffer('weights', neighbor_weights(neighbor), persistent=False)
 
     def forward(
         self, pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None, **kwargs
     ) -> torch.Tensor:
-        """Compares two batches of images.
+        """Computes the loss of two batches of images.
 
         Args:
             pred: Shape (N, C, H, W), any float type; computed in float32 or better.
-            target: Same shape; no gradient reaches it.
+            target: Same shape; not differentiated.
             weight: Element-wise weights of shape (N, C or 1, H, W).
+            **kwargs: Ignored; BasicSR passes further arguments to some losses.
 
         Returns:
-            Scalar, or for reduction 'none' a map (N, C, H, W); of C = 1 if gray, of H = W = 1 for global windows.
+            Scalar, or for reduction 'none' a map (N, C, H, W), with C = 1 if gray and H = W = 1 for global windows.
 
         Raises:
             TypeError: If an image is not a floating-point tensor.
             ValueError: If shapes differ, an image is not finite, target requires a gradient, or the backend does not
-                work on the images' device or type.
+                support the images' device or data type.
         """
         weights = neighbor_weights(self.neighbor, device=pred.device) if self.redraw else self.weights
         arguments = pred, target, weights, self.divergence, self.options
@@ -117,13 +139,13 @@ class SpatialEntropyLoss(nn.Module):
         return self.loss_weight * total
 
     def _pixel_weight(self, pred: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
-        """Weights of the map whose weighted sum is what `weighted_reduction` makes of the map."""
+        """Weights with which the weighted sum of the map equals `weighted_reduction` of the map."""
         batch, channels, *size = pred.shape
         shape = (batch, 1 if self.options.gray else channels, *((1, 1) if self.options.is_global else size))
         if weight is None:
             each = 1 / math.prod(shape) if self.reduction == 'mean' else 1.0
             return torch.full((1, 1, 1, 1), each, dtype=torch.float64, device=pred.device)
         if weight.ndim != 4 or any(own not in (1, wanted) for own, wanted in zip(weight.shape, shape)):
-            raise ValueError(f'weight must fit the map {tuple(shape)}, got {tuple(weight.shape)}')
+            raise ValueError(f'weight: must fit the map of shape {shape}, got {tuple(weight.shape)}')
         weight = weight.expand(shape)
         return weight / weight.sum() if self.reduction == 'mean' else weight

@@ -1,46 +1,64 @@
-"""LPIPS through the authors' own package."""
+"""LPIPS, computed by its authors' package lpips."""
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from basicsr.metrics.metric_util import reorder_image
+
+from basicsr_entropy._checks import check_choice
+
+InputOrder = Literal['HWC', 'CHW']
+Backbone = Literal['alex', 'vgg', 'squeeze']
 
 
 def calculate_lpips(
     img: np.ndarray,
     img2: np.ndarray,
     crop_border: int = 0,
-    input_order: str = 'HWC',
-    net: str = 'alex',
+    input_order: InputOrder = 'HWC',
+    net: Backbone = 'alex',
     trunk: str | None = None,
     device: str = 'cpu',
     **kwargs,
 ) -> float:
-    """Learned perceptual distance (Zhang et al., CVPR 2018, version 0.1); lower is better.
+    """Learned perceptual image patch similarity (LPIPS, Zhang et al., CVPR 2018, version 0.1); lower is better.
 
-    Needs the package lpips: `pip install basicsr-entropy[lpips]`. It carries the linear layers; the weights of the
-    trunk are downloaded by torchvision, or read from `trunk`.
+    Needs the package lpips: `pip install "basicsr-entropy[lpips]"`. The package contains the linear layers; the weights
+    of the backbone are downloaded by torchvision, or read from `trunk`.
 
     Args:
-        img: Output, range [0, 255], BGR, three channels.
-        img2: Ground truth of the same shape.
-        crop_border: Pixels of each edge left out.
-        input_order: 'HWC' or 'CHW'.
-        net: 'alex', 'vgg' or 'squeeze'.
-        trunk: File with the state dict of torchvision's network (or of its `features` only).
-        device: Where to compute.
-        kwargs: Options that BasicSR hands every metric; set `better: lower` among them.
+        img: Output, shape (H, W, 3) or (3, H, W), BGR, range [0, 255].
+        img2: Ground truth of the same shape and range.
+        crop_border: Number of pixels cropped from each border.
+        input_order: Order of the image dimensions: `HWC` or `CHW`.
+        net: Backbone network: `alex`, `vgg` or `squeeze`.
+        trunk: File with the state dict of torchvision's backbone network, or of its `features` only. Downloaded by
+            torchvision by default.
+        device: Torch device to compute on, such as `cpu` or `cuda`.
+        **kwargs: Ignored; BasicSR passes all options of a metric. Set `better: lower` in the option file.
+
+    Returns:
+        LPIPS distance, at least 0; 0 for identical images.
 
     Raises:
         ImportError: If lpips is not installed.
         FileNotFoundError: If the trunk file is missing.
-        ValueError: If shapes or channels do not fit, or the trunk does not.
+        ValueError: If an argument is unknown, the shapes differ, or the trunk does not fit the backbone; the message
+            begins with the name of the argument.
+
+    Example:
+        >>> image = np.zeros((64, 64, 3))
+        >>> calculate_lpips(image, image, trunk='alexnet_features.pth')  # doctest: +SKIP
+        0.0
     """
+    check_choice('input_order', input_order, get_args(InputOrder))
+    check_choice('net', net, get_args(Backbone))
     img, img2 = reorder_image(img, input_order), reorder_image(img2, input_order)
     if img.shape != img2.shape or img.shape[2] != 3:
-        raise ValueError(f'LPIPS needs two images of one shape and three channels, got {img.shape} and {img2.shape}')
+        raise ValueError(f'img: must have three channels and the shape of img2, {img2.shape}, got {img.shape}')
     if crop_border:
         img, img2 = (each[crop_border:-crop_border, crop_border:-crop_border] for each in (img, img2))
 
@@ -53,25 +71,23 @@ def calculate_lpips(
 
 
 @lru_cache(maxsize=1)
-def _network(net: str, trunk: str | None, device: str) -> torch.nn.Module:
+def _network(net: Backbone, trunk: str | None, device: str) -> torch.nn.Module:
     try:
         import lpips
     except ImportError as error:
         raise ImportError('calculate_lpips needs the package lpips: pip install "basicsr-entropy[lpips]"') from error
-    if net not in ('alex', 'vgg', 'squeeze'):
-        raise ValueError(f"net must be alex, vgg or squeeze, got '{net}'")
     if trunk is None:
         return lpips.LPIPS(net=net, verbose=False).eval().to(device)
     path = Path(trunk).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f'trunk of LPIPS: no file {path}')
+        raise FileNotFoundError(f'trunk: there is no file {path}')
     network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
     weights = torch.load(path, map_location='cpu', weights_only=True)
-    # lpips cuts torchvision's `features` into slices and keeps the layers' numbers
+    # lpips splits torchvision's `features` into slices, in which layers keep their numbers
     for name, tensor in network.net.state_dict().items():
         key = f'features.{name.partition(".")[2]}'
         found = weights.get(key, weights.get(key.removeprefix('features.')))
         if found is None or found.shape != tensor.shape:
-            raise ValueError(f'{path} is no trunk of the {net} network: {key} is missing or of another shape')
+            raise ValueError(f'trunk: {path} does not fit the {net} backbone: {key} is missing or has another shape')
         tensor.copy_(found)
     return network.eval().to(device)

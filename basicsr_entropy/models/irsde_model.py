@@ -114,7 +114,7 @@ class IRSDEModel(SRModel):
         # one draw an image; the generators are torch's own, seeded by manual_seed
         t = torch.randint(1, self.process.timesteps + 1, (x0.shape[0],), device=self.device)
         noise = torch.randn_like(x0)
-        x_t = self.process.state(x0, mu, t, noise)
+        x_t = self.process.q_sample(x0, mu, t, noise)
 
         self.optimizer_g.zero_grad()
         prediction = self.execution.wrap(self.net_g)(x_t, mu, t)
@@ -158,16 +158,17 @@ class IRSDEModel(SRModel):
         net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
         training = net.training
         net.eval()
-        options = dict(self.sampler)
+        sampling = self.options.sampling
         self.output = restore(
             self.process,
             net,
             self.lq,
-            sampler=options.pop('type'),
-            tile=self.tile,
-            speed=self.speed,
-            self_ensemble=self.self_ensemble,
-            **options,
+            sampler=self.sampler,
+            seed=sampling.seed,
+            tiling=self.tiling,
+            execution=self.execution,
+            self_ensemble=self.options.val is not None and self.options.val.self_ensemble,
+            progress=sampling.progress,
         )
         net.train(training)
 

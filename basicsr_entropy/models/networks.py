@@ -7,6 +7,7 @@ from typing import Any
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from basicsr_entropy._registry import look_up_type
+from basicsr_entropy.config import section_of
 
 CONDITIONAL_INPUTS = 3  # x_t, mu, t
 
@@ -19,10 +20,11 @@ def check_conditional_network(options: Mapping[str, Any], path: str) -> None:
         path: Where the section stands in the option file, for errors.
 
     Raises:
-        KeyError: If the type is unknown or missing.
-        ValueError: If the network's forward does not take three inputs; names the registered networks that fit.
+        KeyError: If the type or an argument is unknown or missing.
+        ValueError: If an argument has the wrong type, or the network's forward does not take three inputs; names the registered networks that fit.
     """
     network = look_up_type(ARCH_REGISTRY, options, path)
+    section_of(network, any_key=True).read({key: value for key, value in options.items() if key != 'type'}, path)
     if not _takes_conditional_inputs(network):
         fitting = ', '.join(name for name, entry in ARCH_REGISTRY if _takes_conditional_inputs(entry))
         raise ValueError(

@@ -1,4 +1,4 @@
-"""A network, however it is evaluated, from degraded images to restored ones."""
+"""Restoration with a trained network: sampling under a precision, tiling and test-time augmentation."""
 
 from functools import partial
 from typing import Any
@@ -6,19 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from basicsr_entropy._checks import is_whole
 from basicsr_entropy.archs.global_mean import gathered_means
-from basicsr_entropy.diffusion import MeanRevertingSDE
+from basicsr_entropy.diffusion import MeanRevertingSDE, Sampler
 from basicsr_entropy.diffusion.tiling import Tiling, sample_tiled
-from basicsr_entropy.models.execution import Speed
-
-LARGEST_SEED = 2**63 - 1  # that torch takes
-
-
-def check_seed(name: str, seed: object) -> None:
-    """Raises a ValueError that begins with the option's name unless it is a seed."""
-    if not is_whole(seed, 0) or seed > LARGEST_SEED:
-        raise ValueError(f'{name} must be a whole number from 0 to {LARGEST_SEED}, got {seed!r}')
+from basicsr_entropy.models.execution import Execution
 
 
 def restore(
@@ -26,20 +17,22 @@ def restore(
     net: nn.Module,
     mu: torch.Tensor,
     *,
+    sampler: Sampler,
     seed: int,
-    tile: Tiling | None = None,
-    speed: Speed = Speed(),  # noqa: B008  (it is frozen)
+    tiling: Tiling | None = None,
+    execution: Execution = Execution(),  # noqa: B008  (it is frozen)
     **options: Any,
 ) -> torch.Tensor:
     """Samples with a network of this package or another; see `sample_tiled`.
 
     Args:
         process: The SDE.
-        net: In evaluation mode, on mu's device.
+        net: Called as net(x_t, mu, t); in evaluation mode, on mu's device.
         mu: Degraded images, shape (N, C, H, W), range [0, 1].
-        seed: Of every random number.
-        tile: None samples images whole.
-        speed: How the network is evaluated.
+        sampler: Type of the sampler, number of steps and timestep spacing.
+        seed: Seed of all random numbers.
+        tiling: Tiles of images larger than one; None samples images whole.
+        execution: How the network is evaluated.
         **options: More of `sample_tiled`'s and `sample`'s.
 
     Returns:
@@ -47,9 +40,10 @@ def restore(
     """
     return sample_tiled(
         process,
-        speed.wrap(net),
+        execution.wrap(net),
         mu,
-        tile,
+        tiling,
+        sampler=sampler,
         multiple=getattr(net, 'size_multiple', 1),
         share=partial(gathered_means, net),
         generator=torch.Generator(mu.device).manual_seed(seed),

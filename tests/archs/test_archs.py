@@ -53,7 +53,7 @@ def test_time_may_be_a_number_or_one_an_image(name):
         torch.testing.assert_close(net(x, mu, torch.tensor([70.0]))[1], together[1])
         torch.testing.assert_close(net(x, mu, torch.tensor([3, 70]).view(2, 1, 1, 1)), together)
         assert not torch.allclose(net(x, mu, 70)[0], together[0])
-    with pytest.raises(ValueError, match='got 3 times for a batch of 2 images'):
+    with pytest.raises(ValueError, match='t: must be one timestep, or one per image of the 2 in the batch, got 3'):
         net(x, mu, torch.tensor([1, 2, 3]))
 
 
@@ -89,9 +89,11 @@ def test_normalisation_stands_large_values_in_half_precision(dtype):
 
 
 def test_refuses_unfit_shapes():
-    with pytest.raises(ValueError, match=r'must name as many levels, got \[1\] and \[1, 1\]'):
+    with pytest.raises(
+        ValueError, match=r'^dec_blk_nums: must have as many levels as enc_blk_nums \[1\], got \[1, 1\]'
+    ):
         build('ConditionalNAFNet', enc_blk_nums=[1])
-    with pytest.raises(ValueError, match='even size of at least 4, got 3'):
+    with pytest.raises(ValueError, match='^width: must be an even integer of at least 4, got 3'):
         build('ConditionalNAFNet', width=3)
-    with pytest.raises(ValueError, match='depth must be at least 1'):
+    with pytest.raises(ValueError, match='^depth: must be an integer of at least 1'):
         build('ConditionalUNet', depth=0)

@@ -1,10 +1,9 @@
 """Wrong option files: each ends in one line that names the option and the remedy, before anything is created."""
 
+import copy
 import re
 
 import pytest
-
-NULL = object()  # an option that is there without a value
 
 # changes to a sound training file (None removes a key), and what the one line says
 WRONG = [
@@ -18,7 +17,10 @@ WRONG = [
     ({'train__ema_deacy': 0.9}, r"train\.ema_deacy: unknown option; did you mean 'ema_decay'\?"),
     ({'train__grad_clip': 1.0}, r"train\.grad_clip: unknown option; did you mean 'grad_clip_norm'\?"),
     ({'train__total_iters': 5}, r"train\.total_iters: unknown option; did you mean 'total_iter'\?"),
-    ({'train__total_iter': None, 'train__total_itr': 5}, r"train\.total_itr: unknown option; did you mean 'total_iter'"),
+    (
+        {'train__total_iter': None, 'train__total_itr': 5},
+        r"train\.total_itr: unknown option; did you mean 'total_iter'",
+    ),
     ({'train__optim_g__bettas': [0.9, 0.99]}, r"train\.optim_g\.bettas: unknown option; did you mean 'betas'\?"),
     ({'train__scheduler__eta_mn': 0}, r"train\.scheduler\.eta_mn: unknown option; did you mean 'eta_min'\?"),
     ({'train__entropy_opt__level': 8}, r"train\.entropy_opt\.level: unknown option; did you mean 'levels'\?"),
@@ -35,7 +37,7 @@ WRONG = [
     ({'path__strict_load': True}, r"path\.strict_load: unknown option; did you mean 'strict_load_g'\?"),
     ({'logger__print_frequency': 1}, r"logger\.print_frequency: unknown option; did you mean 'print_freq'\?"),
     ({'logger__wandb': {'projekt': 'a'}}, r"logger\.wandb\.projekt: unknown option; did you mean 'project'\?"),
-    ({'network_g__depth': 3}, r'network_g\.depth: unknown option; known are '),
+    ({'network_g__zzz': 3}, r'network_g\.zzz: unknown option; known are dec_blk_nums, enc_blk_nums'),
     ({'datasets__train__gt_sise': 64}, r"datasets\.train\.gt_sise: unknown option; did you mean 'gt_size'\?"),
     ({'datasets__val__exlude': 'a.txt'}, r"datasets\.val\.exlude: unknown option; did you mean 'exclude'\?"),
     ({'datasets__train__mixup': {'bta': 1}}, r"datasets\.train\.mixup\.bta: unknown option; did you mean 'beta'\?"),
@@ -65,13 +67,22 @@ WRONG = [
     ({'logger__print_freq': None}, r'logger\.print_freq: missing; iterations between log lines'),
     ({'val__metrics__psnr__crop_border': None}, r'val\.metrics\.psnr\.crop_border: missing'),
     # wrong types: text for numbers, numbers for switches
-    ({'train__total_iter': '400'}, r"train\.total_iter: must be an integer of at least 1, got '400': .* without quotes"),
+    (
+        {'train__total_iter': '400'},
+        r"train\.total_iter: must be an integer of .*, got '400': .* without quotes",
+    ),
     ({'train__optim_g__lr': '1e-3'}, r'train\.optim_g\.lr: .*: YAML reads 1e-3 as text; write !!float 1e-3'),
     ({'train__scheduler__periods': ['1e5']}, r'train\.scheduler\.periods: must be a list of integers of at least 1'),
-    ({'datasets__train__gt_size': '16'}, r"datasets\.train\.gt_size: must be an integer .*, got '16': .* without quotes"),
+    (
+        {'datasets__train__gt_size': '16'},
+        r"datasets\.train\.gt_size: must be .*, got '16': .* without quotes",
+    ),
     ({'datasets__train__use_hflip': 'yes'}, r"datasets\.train\.use_hflip: must be true or false, got 'yes'"),
     ({'logger__use_tb_logger': 0}, r'logger\.use_tb_logger: must be true or false, got 0'),
-    ({'train__entropy_opt__loss_weight': '1.0'}, r'train\.entropy_opt\.loss_weight: must be a number, .*without quotes'),
+    (
+        {'train__entropy_opt__loss_weight': '1.0'},
+        r'train\.entropy_opt\.loss_weight: must be a number, .* quotes',
+    ),
     ({'train__entropy_opt__levels': '8'}, r'train\.entropy_opt\.levels: must be an integer or a list of integers'),
     ({'network_g__width': '8'}, r'network_g\.width: must be an integer, .*without quotes'),
     ({'sde__max_sigma': 'high'}, r"sde\.max_sigma: must be a number, got 'high'"),
@@ -83,21 +94,26 @@ WRONG = [
     ({'logger__print_freq': 0}, r'logger\.print_freq: must be an integer of at least 1, got 0'),
     ({'logger__save_checkpoint_freq': 0}, r'logger\.save_checkpoint_freq: must be an integer of at least 1, got 0'),
     ({'val__val_freq': 0}, r'val\.val_freq: must be an integer of at least 1, got 0'),
-    ({'datasets__train__batch_size_per_gpu': 0}, r'datasets\.train\.batch_size_per_gpu: must be an integer of at least 1'),
+    (
+        {'datasets__train__batch_size_per_gpu': 0},
+        r'datasets\.train\.batch_size_per_gpu: must be an integer of at',
+    ),
     ({'train__optim_g__lr': 0}, r'train\.optim_g\.lr: must be a number above 0, got 0'),
     ({'train__optim_g__lr': float('nan')}, r'train\.optim_g\.lr: must be a number above 0, got nan'),
     ({'train__ema_decay': 1}, r'train\.ema_decay: must be a number of at least 0 and below 1, got 1'),
     ({'train__grad_clip_norm': 0}, r'train\.grad_clip_norm: must be a number above 0, got 0'),
     ({'train__entropy_opt__levels': 1}, r'train\.entropy_opt\.levels: must be an integer of at least 2'),
     ({'train__entropy_opt__windows': [1, 4]}, r'train\.entropy_opt\.windows: must be .*odd'),
-    ({'train__entropy_opt__compare': 'y0'}, r"train\.entropy_opt\.compare: must be one of state, x0 or noise, got 'y0'"),
+    (
+        {'train__entropy_opt__compare': 'y0'},
+        r'train\.entropy_opt\.compare: must be one of state, x0 or noise',
+    ),
     ({'network_g__width': 2}, r'network_g(\.width)?: .* at least 4'),
     ({'sde__eps': 2}, r'sde\.eps: .*between 0 and 1'),
     ({'val__sampler__steps': 11}, r'val\.sampler\.steps: must be at most 10'),
     ({'val__sampler__order': 2}, r'val\.sampler\.order: applies to mr_ode and mr_sde only'),
     ({'val__tile': {'size': 8, 'overlap': 8}}, r'val\.tile\.overlap: must be smaller than size'),
     ({'manual_seed': -1}, r'manual_seed: must be an integer of at least 0 .*, got -1'),
-    ({'name': 'a/b'}, r"name: must be a name and not a path, got 'a/b'"),
     (
         {'train__total_iter': 100_002},
         r'train\.scheduler\.periods: they end at iteration 100000, train\.total_iter is 100002',
@@ -135,6 +151,15 @@ def test_validate_prints_it_and_creates_nothing(run, write_options, workdir, cha
     code, out, err = run('validate', path)
     assert (code, err) == (1, '')
     assert any(re.match(f'{re.escape(str(path))}: {message}', line) for line in out.splitlines()), out
+    assert [each.name for each in workdir.iterdir()] == ['wrong.yml']
+
+
+def test_a_name_that_is_a_path_is_refused(run, write_options, workdir):
+    path = write_options('wrong.yml')
+    for name in ('a/b', '/tmp', '..'):
+        code, _, err = run('train', '-opt', path, '--force_yml', f'name={name}')
+        assert code == 1
+        assert f"error: name: must be a name and not a path, got '{name}'" in err
     assert [each.name for each in workdir.iterdir()] == ['wrong.yml']
 
 
@@ -182,12 +207,15 @@ STOCK = {
         ({'train__pixel_opt__los_weight': 1}, r"train\.pixel_opt\.los_weight: unknown option; did you mean 'loss_w"),
         ({'train__pixel_opt__loss_weight': '1'}, r'train\.pixel_opt\.loss_weight: must be a number, got'),
         ({'network_g__num_feet': 8}, r"network_g\.num_feet: unknown option; did you mean 'num_feat'\?"),
-        ({'datasets__train__type': 'PairedImageDataset', 'datasets__train__gt_sz': 8}, r'datasets\.train\.gt_sz: unkno'),
+        (
+            {'datasets__train__type': 'PairedImageDataset'},
+            r"datasets\.train\.dataroot: unknown option; did you mean 'dataroot_",
+        ),
     ],
     ids=str,
 )
 def test_a_stock_model_is_checked_too(run, write_options, workdir, changes, message):
-    code, _, err = run('train', '-opt', write_options('wrong.yml', **{**STOCK, **changes}))
+    code, _, err = run('train', '-opt', write_options('wrong.yml', **{**copy.deepcopy(STOCK), **changes}))
     assert code == 1
     assert re.search(f'error: {message}', err), err
     assert [each.name for each in workdir.iterdir()] == ['wrong.yml']

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from basicsr_entropy.diffusion import PREDICTIONS, THETA_SCHEDULES, MeanRevertingSDE
+from basicsr_entropy.diffusion import PREDICTIONS, SCHEDULES, MeanRevertingSDE
 
 
 def images(batch=4):
@@ -9,7 +9,7 @@ def images(batch=4):
     return x0, mu, noise * 4 - 2
 
 
-@pytest.mark.parametrize('schedule', THETA_SCHEDULES)
+@pytest.mark.parametrize('schedule', SCHEDULES)
 def test_meets_the_published_schedules(golden, schedule):
     numbers = {key.removeprefix(f'{schedule}_'): value for key, value in golden('irsde').items()}
     process = MeanRevertingSDE(schedule)
@@ -30,7 +30,7 @@ def test_meets_the_published_steps(golden):
     x0, mu, x_t, noise = (numbers[key] for key in ('x0', 'mu', 'xt', 'noise'))
     t = numbers['t'].flatten()
     for name, actual in (
-        ('mu_bar', process.mean(x0, mu, t)),
+        ('mu_bar', process.q_mean(x0, mu, t)),
         ('reverse_sde_step_mean', process.reverse_sde_mean(x_t, mu, t, noise)),
         ('reverse_ode_step', process.reverse_ode(x_t, mu, t, noise)),
         ('reverse_optimum_std', process.posterior_std(t, x_t)),
@@ -50,7 +50,7 @@ def test_meets_the_published_steps(golden):
     torch.testing.assert_close(actual[~exact], expected[~exact], rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize('schedule', THETA_SCHEDULES)
+@pytest.mark.parametrize('schedule', SCHEDULES)
 def test_forgets_all_but_eps_at_the_end(schedule):
     process = MeanRevertingSDE(schedule, timesteps=30, eps=0.01, max_sigma=0.3)
     alpha, sigma = process.coefficients(torch.tensor([0, 30]), torch.zeros(2, 1, 1, 1, dtype=torch.float64))
@@ -68,7 +68,7 @@ def test_an_exact_prediction_gives_x0_and_the_noise_back(prediction):
     process = MeanRevertingSDE(prediction=prediction)
     x0, mu, noise = images()
     t = torch.tensor([1, 7, 50, 100])
-    x_t = process.state(x0, mu, t, noise)
+    x_t = process.q_sample(x0, mu, t, noise)
     truth = {'noise': noise, 'x0': x0, 'residual': x0 - mu}[prediction]
     torch.testing.assert_close(process.predicted_x0(x_t, mu, t, truth), x0)
     torch.testing.assert_close(process.predicted_noise(x_t, mu, t, truth), noise)
@@ -81,8 +81,8 @@ def test_posterior_is_the_marginal_one_step_before():
     for t, s in ((100, 99), (2, 1), (80, 13), (9, 0)):
         t, s = torch.tensor([t]), torch.tensor([s])
         at_t, at_s = (process.coefficients(time, x0) for time in (t, s))
-        mean = process.posterior_mean(process.mean(x0, mu, t), x0, mu, t, s)
-        torch.testing.assert_close(mean, process.mean(x0, mu, s))
+        mean = process.posterior_mean(process.q_mean(x0, mu, t), x0, mu, t, s)
+        torch.testing.assert_close(mean, process.q_mean(x0, mu, s))
         share = process.posterior_mean(torch.ones_like(x0), torch.zeros_like(x0), torch.zeros_like(x0), t, s)
         variance = share**2 * at_t.sigma**2 + process.posterior_std(t, x0, s) ** 2
         torch.testing.assert_close(variance.mean(), (at_s.sigma**2).mean())
@@ -101,10 +101,10 @@ def test_the_ode_moves_a_state_along_its_marginals():
     process = MeanRevertingSDE(timesteps=4000)
     x0, mu, z = images(1)
     times = [torch.tensor([time]) for time in range(3000, 1999, -1)]
-    x = process.state(x0, mu, times[0], z)
+    x = process.q_sample(x0, mu, times[0], z)
     for t in times[:-1]:
         x = process.reverse_ode(x, mu, t, process.noise_from_x0(x, mu, t, x0))
-    torch.testing.assert_close(x, process.state(x0, mu, times[-1], z), rtol=0, atol=2e-3)
+    torch.testing.assert_close(x, process.q_sample(x0, mu, times[-1], z), rtol=0, atol=2e-3)
 
 
 def test_whole_and_fractional_times_lie_on_one_curve():
@@ -116,15 +116,15 @@ def test_whole_and_fractional_times_lie_on_one_curve():
     assert (decay.diff() > 0).all()
 
 
-@pytest.mark.parametrize('schedule', THETA_SCHEDULES)
+@pytest.mark.parametrize('schedule', SCHEDULES)
 def test_times_and_signal_to_noise_ratios_are_inverse(schedule):
     process = MeanRevertingSDE(schedule)
     times = torch.linspace(0.01, 100, 4321, dtype=torch.float64)
-    ratios = process.log_ratio_at(times)
+    ratios = process.half_log_snr(times)
     assert (ratios.diff() < 0).all()
     alpha, sigma = process.coefficients(times, times)
     torch.testing.assert_close(ratios, (alpha / sigma).log().flatten())
-    torch.testing.assert_close(process.time_of(ratios), times, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(process.timestep_at_half_log_snr(ratios), times, rtol=1e-9, atol=1e-9)
 
 
 def test_adds_nothing_to_a_state_dict():
@@ -135,15 +135,15 @@ def test_adds_nothing_to_a_state_dict():
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'schedule': 'sigmoid'}, 'schedule must be one of cosine, linear, constant'),
-        ({'timesteps': 0}, 'timesteps must be a whole number of at least 1, got 0'),
-        ({'timesteps': 10.0}, 'timesteps must be'),
-        ({'max_sigma': 0}, 'max_sigma must be positive'),
-        ({'eps': 1}, 'eps must lie between 0 and 1'),
-        ({'prediction': 'velocity'}, 'prediction must be one of noise, x0, residual'),
+        ({'schedule': 'sigmoid'}, 'schedule: must be one of cosine, linear, constant'),
+        ({'timesteps': 0}, 'timesteps: must be an integer of at least 1, got 0'),
+        ({'timesteps': 10.0}, 'timesteps: must be'),
+        ({'max_sigma': 0}, 'max_sigma: must be positive'),
+        ({'eps': 1}, 'eps: must lie between 0 and 1'),
+        ({'prediction': 'velocity'}, 'prediction: must be one of noise, x0, residual'),
     ],
     ids=str,
 )
 def test_refuses_options_out_of_range(change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f'^{message}'):
         MeanRevertingSDE(**change)

@@ -4,11 +4,11 @@ from itertools import product
 import pytest
 import torch
 
-from basicsr_entropy.diffusion import FORMS, ORDERS, PREDICTIONS, SAMPLERS, SPACINGS, MeanRevertingSDE, sample
+from basicsr_entropy.diffusion import FORMS, ORDERS, PREDICTIONS, SAMPLERS, SPACINGS, MeanRevertingSDE, Sampler, sample
 
-ODE = [{'sampler': 'mr_ode', 'order': order, 'form': form} for order, form in product(ORDERS, FORMS)]
-SDE = [{**options, 'sampler': 'mr_sde'} for options in ODE]
-PUBLISHED = [{'sampler': 'posterior'}, {'sampler': 'sde'}, {'sampler': 'ode'}]
+ODE = [{'type': 'mr_ode', 'order': order, 'form': form} for order, form in product(ORDERS, FORMS)]
+SDE = [{**options, 'type': 'mr_sde'} for options in ODE]
+PUBLISHED = [{'type': 'posterior'}, {'type': 'sde'}, {'type': 'ode'}]
 
 
 def named(options):
@@ -56,10 +56,10 @@ class Gaussian:
         return mean, (variance_s - share**2 * variance_t).item()
 
 
-def states_of(process, network, mu, **options):
-    """Times and states of every evaluation, and the result."""
-    seen = []
-    result = sample(process, network, mu, callback=lambda index, t, x, x0: seen.append((t, x)), **options)
+def states_of(process, network, mu, x_T=None, generator=None, **options):
+    """Timesteps and states of every evaluation, and the result."""
+    seen, record = [], lambda index, t, x, x0: seen.append((t, x))
+    result = sample(process, network, mu, Sampler(**options), callback=record, x_T=x_T, generator=generator)
     return [*seen, (0.0, result)]
 
 
@@ -69,18 +69,18 @@ def test_an_exact_prediction_leads_to_x0(scene, sampler):
     # Euler steps land beside x0 by their step size; the others land on it
     euler = sampler in ('sde', 'ode')
     result = sample(
-        MeanRevertingSDE(timesteps=2000 if euler else 100, prediction='residual'), network, mu, sampler=sampler
+        MeanRevertingSDE(timesteps=2000 if euler else 100, prediction='residual'), network, mu, Sampler(sampler)
     )
     torch.testing.assert_close(result, x0, rtol=0, atol=2e-2 if euler else 1e-12)
 
 
 @pytest.mark.parametrize('spacing', SPACINGS)
-@pytest.mark.parametrize('options', [{'sampler': 'posterior'}, *ODE, *SDE], ids=named)
+@pytest.mark.parametrize('options', [{'type': 'posterior'}, *ODE, *SDE], ids=named)
 def test_an_exact_prediction_leads_to_x0_in_any_number_of_steps(scene, options, spacing):
     x0, mu, network = scene
     process = MeanRevertingSDE(prediction='residual')
     for steps in (1, 2, 3, 8, 100):
-        result = sample(process, network, mu, steps=steps, spacing=spacing, **options)
+        result = sample(process, network, mu, Sampler(steps=steps, spacing=spacing, **options))
         torch.testing.assert_close(result, x0, rtol=0, atol=1e-12)
 
 
@@ -91,13 +91,13 @@ def test_with_an_exact_prediction_the_ode_stays_on_its_path(scene, options, pred
     x0, mu, _ = scene
     process, z = MeanRevertingSDE(prediction=prediction), torch.randn_like(x0)
     truth = {'noise': z, 'x0': x0, 'residual': x0 - mu}[prediction]
-    start = process.state(x0, mu, torch.tensor([100]), z)
+    start = process.q_sample(x0, mu, torch.tensor([100]), z)
     for steps, spacing in product((2, 3, 7), SPACINGS):
         for t, x in states_of(
             process, lambda x_t, mu, t: truth, mu, steps=steps, spacing=spacing, x_T=start, **options
         ):
             torch.testing.assert_close(
-                x, process.state(x0, mu, torch.tensor([t], dtype=torch.float64), z), rtol=0, atol=1e-10
+                x, process.q_sample(x0, mu, torch.tensor([t], dtype=torch.float64), z), rtol=0, atol=1e-10
             )
 
 
@@ -119,7 +119,7 @@ def test_error_falls_with_the_order_of_the_sampler(monkeypatch, options):
         gaussian, start = Gaussian(process, mu), mu - 0.2
         # the step from 1 to 0 has one length only
         t, x = states_of(process, gaussian.network, mu, steps=steps, spacing='log_snr', x_T=start, **options)[-2]
-        solution = gaussian.ode_solution if options['sampler'] == 'mr_ode' else gaussian.sde_solution
+        solution = gaussian.ode_solution if options['type'] == 'mr_ode' else gaussian.sde_solution
         mean, variance = solution(start, 200, t)
         drawn = ((x - x[..., -1:]) ** 2).sum().item()
         errors.append((x - mean)[..., -1].abs().item() + abs(drawn - variance))
@@ -160,11 +160,11 @@ def test_solves_the_equation_exactly_where_the_prediction_is_as_it_is_taken_to_b
         return 0.3 + (0.2 * ratio if order == 2 else 0)
 
     def network(x_t, mu, t):
-        return torch.full_like(mu, value(process.log_ratio_at(t[0]).item()))
+        return torch.full_like(mu, value(process.half_log_snr(t[0]).item()))
 
     mu = torch.full((1, 1, 1, 1), 0.1, dtype=torch.float64)
     states = states_of(process, network, mu, steps=8, spacing=spacing, x_T=mu + 0.5, **options)[:-1]
-    share = 0.5 if options['sampler'] == 'mr_ode' else 1
+    share = 0.5 if options['type'] == 'mr_ode' else 1
     for (t, x_t), (s, x_s) in list(zip(states, states[1:]))[order - 1 :]:
         expected = integrated(process, (x_t - mu).item(), t, s, share, form, value)
         assert (x_s - mu).item() == pytest.approx(expected, rel=1e-6, abs=1e-9)
@@ -178,7 +178,7 @@ def test_noise_of_the_sde_is_what_the_equation_adds(monkeypatch, form):
     states = []
     for noise in (0.0, 1.0):
         set_noise(monkeypatch, noise)
-        run = states_of(process, lambda x_t, mu, t: known, mu, sampler='mr_sde', form=form, steps=4, x_T=mu + 0.2)
+        run = states_of(process, lambda x_t, mu, t: known, mu, type='mr_sde', form=form, steps=4, x_T=mu + 0.2)
         states.append(run[1][1].item())
     t, s = torch.tensor([100.0]), torch.tensor([75.0])
     growth = 2 * (process.decay_at(t) - process.decay_at(s))
@@ -193,9 +193,9 @@ def test_at_all_steps_every_sampler_arrives_at_the_clean_images(options):
     gaussian = Gaussian(process, mu)
     alpha, variance = gaussian.moments(100)
     start = mu + alpha * gaussian.offset + variance.sqrt() * torch.randn_like(mu)
-    result = sample(process, gaussian.network, mu, x_T=start, **options)
-    euler = options['sampler'] in ('sde', 'ode')
-    if 'ode' in options['sampler']:
+    result = sample(process, gaussian.network, mu, Sampler(**options), x_T=start)
+    euler = options['type'] in ('sde', 'ode')
+    if 'ode' in options['type']:
         error = (result - gaussian.ode_solution(start, 100, 0)[0]).square().mean().sqrt()
         assert error < (0.04 if euler else 0.01)
     else:
@@ -212,12 +212,10 @@ def test_posterior_sampling_is_the_sde_of_first_order_in_data_form(scene, spacin
             process,
             lambda x_t, mu, t: torch.sin(9 * x_t + mu),
             mu,
-            steps=6,
-            spacing=spacing,
+            Sampler(steps=6, spacing=spacing, **options),
             generator=torch.Generator().manual_seed(0),
-            **options,
         )
-        for options in ({'sampler': 'posterior'}, {'sampler': 'mr_sde', 'order': 1, 'form': 'data'})
+        for options in ({'type': 'posterior'}, {'type': 'mr_sde', 'order': 1, 'form': 'data'})
     )
     torch.testing.assert_close(first, second, rtol=1e-9, atol=1e-9)
 
@@ -230,7 +228,7 @@ def test_second_order_differs_from_the_third_evaluation_on(scene):
     def states(order, steps):
         generator.manual_seed(0)
         network = lambda x_t, mu, t: x_t.clamp(0, 1)  # noqa: E731
-        return states_of(process, network, mu, sampler='mr_ode', order=order, steps=steps, generator=generator)
+        return states_of(process, network, mu, type='mr_ode', order=order, steps=steps, generator=generator)
 
     same = [torch.equal(a[1], b[1]) for a, b in zip(states(1, 4), states(2, 4))]
     assert same == [True, True, False, False, False]
@@ -252,8 +250,7 @@ def test_spends_one_evaluation_a_step_and_shows_each(scene, sampler):
         process,
         counting,
         mu,
-        sampler=sampler,
-        steps=4,
+        Sampler(sampler, steps=4),
         x_T=start,
         callback=lambda *step: shown.append(step),
         progress=True,
@@ -272,7 +269,7 @@ def test_generator_is_the_only_source_of_chance(scene, sampler):
     def draw(seed):
         state = torch.get_rng_state()
         result = sample(
-            process, lambda x_t, mu, t: x_t - mu, mu, sampler=sampler, generator=torch.Generator().manual_seed(seed)
+            process, lambda x_t, mu, t: x_t - mu, mu, Sampler(sampler), generator=torch.Generator().manual_seed(seed)
         )
         assert torch.equal(state, torch.get_rng_state())
         return result
@@ -291,7 +288,7 @@ def test_keeps_the_type_of_the_image(scene, options):
         return x_t - mu
 
     process = MeanRevertingSDE(prediction='residual')
-    result = sample(process, network, mu.float(), steps=5, spacing='karras', **options)
+    result = sample(process, network, mu.float(), Sampler(steps=5, spacing='karras', **options))
     assert types == {torch.float32}
     assert result.dtype == torch.float32
     assert result.isfinite().all()
@@ -300,25 +297,56 @@ def test_keeps_the_type_of_the_image(scene, options):
 def test_keeps_no_graph(scene):
     _, mu, _ = scene
     scale = torch.ones((), dtype=torch.float64, requires_grad=True)
-    assert not sample(MeanRevertingSDE(), lambda x_t, mu, t: scale * x_t, mu, steps=2).requires_grad
+    assert not sample(MeanRevertingSDE(), lambda x_t, mu, t: scale * x_t, mu, Sampler(steps=2)).requires_grad
 
 
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'sampler': 'ddim'}, 'sampler must be one of posterior, sde, ode, mr_ode, mr_sde'),
-        ({'steps': 101}, 'steps must be a whole number from 1 to 100'),
-        ({'spacing': 'linear'}, 'spacing must be one of trailing'),
-        ({'sampler': 'mr_ode', 'order': 3}, 'order must be one of 1, 2, got 3'),
-        ({'sampler': 'mr_ode', 'order': 0}, 'order must be one of 1, 2, got 0'),
-        ({'sampler': 'mr_ode', 'order': True}, 'order must be one of 1, 2, got True'),
-        ({'sampler': 'mr_sde', 'form': 'x0'}, "form must be one of data, noise, got 'x0'"),
-        ({'sampler': 'posterior', 'order': 2}, 'order is an option of mr_ode and mr_sde; posterior has none'),
-        ({'sampler': 'ode', 'form': 'data'}, 'form is an option of mr_ode and mr_sde; ode has none'),
+        ({'type': 'ddim'}, 'type: must be one of posterior, sde, ode, mr_ode, mr_sde'),
+        ({'steps': 101}, 'steps: must be at most 100, the timesteps of the process, got 101'),
+        ({'spacing': 'linear'}, 'spacing: must be one of trailing'),
+        ({'type': 'mr_ode', 'order': 3}, 'order: must be one of 1, 2, got 3'),
+        ({'type': 'mr_ode', 'order': 0}, 'order: must be one of 1, 2, got 0'),
+        ({'type': 'mr_ode', 'order': True}, 'order: must be one of 1, 2, got True'),
+        ({'type': 'mr_sde', 'form': 'x0'}, "form: must be one of data, noise, got 'x0'"),
+        ({'type': 'posterior', 'order': 2}, 'order: applies to mr_ode and mr_sde only; .* instead of posterior'),
+        ({'type': 'ode', 'form': 'data'}, 'form: applies to mr_ode and mr_sde only; .* instead of ode'),
     ],
     ids=str,
 )
 def test_refuses_options_out_of_range(scene, options, message):
     _, mu, network = scene
     with pytest.raises(ValueError, match=f'^{message}'):
-        sample(MeanRevertingSDE(), network, mu, **options)
+        sample(MeanRevertingSDE(), network, mu, Sampler(**options))
+
+
+def test_second_order_in_data_form_is_the_default_of_the_exponential_integrators(scene):
+    _, mu, _ = scene
+    network, process = lambda x_t, mu, t: x_t.clamp(0, 1), MeanRevertingSDE(prediction='x0')  # noqa: E731
+    for sampler in ('mr_ode', 'mr_sde'):
+        runs = [
+            states_of(process, network, mu, generator=torch.Generator().manual_seed(0), **options)[-1][1]
+            for options in (
+                {'type': sampler, 'steps': 5},
+                {'type': sampler, 'steps': 5, 'order': 2, 'form': 'data'},
+                {'type': sampler, 'steps': 5, 'order': 1},
+            )
+        ]
+        assert torch.equal(runs[0], runs[1])
+        assert not torch.equal(runs[0], runs[2])
+
+
+def test_asks_a_step_aware_network_for_the_network_of_each_step(scene):
+    x0, mu, network = scene
+
+    class Counting:
+        steps = []
+
+        def at_step(self, index, total):
+            self.steps.append((index, total))
+            return network
+
+    result = sample(MeanRevertingSDE(prediction='residual'), Counting(), mu, Sampler(steps=3))
+    assert Counting.steps == [(0, 3), (1, 3), (2, 3)]
+    torch.testing.assert_close(result, x0)

@@ -1,13 +1,16 @@
+from typing import get_args
+
 import pytest
 import torch
 
-from basicsr_entropy.diffusion import SPACINGS, MeanRevertingSDE, spaced_times
+from basicsr_entropy.diffusion import SPACINGS, MeanRevertingSDE, Sampler
+from basicsr_entropy.diffusion.spacing import Spacing
 
 
 def test_trailing_times_are_whole_and_go_evenly_from_the_end_to_zero():
     process = MeanRevertingSDE()
-    assert spaced_times(process) == list(range(100, -1, -1))
-    assert spaced_times(process, 8) == [100, 88, 75, 62, 50, 38, 25, 12, 0]
+    assert Sampler().timesteps(process) == list(range(100, -1, -1))
+    assert Sampler(steps=8).timesteps(process) == [100, 88, 75, 62, 50, 38, 25, 12, 0]
 
 
 @pytest.mark.parametrize('spacing', SPACINGS)
@@ -15,7 +18,7 @@ def test_trailing_times_are_whole_and_go_evenly_from_the_end_to_zero():
 def test_times_fall_from_the_end_to_zero_and_never_leave_what_was_trained(spacing, schedule):
     process = MeanRevertingSDE(schedule)
     for steps in range(1, 101):
-        times = spaced_times(process, steps, spacing)
+        times = Sampler(steps=steps, spacing=spacing).timesteps(process)
         assert len(times) == steps + 1
         assert times[0] == pytest.approx(100)
         assert times[-1] == 0
@@ -27,14 +30,14 @@ def test_times_fall_from_the_end_to_zero_and_never_leave_what_was_trained(spacin
     ('spacing', 'measure'),
     [
         ('uniform', lambda process, t: t),
-        ('log_snr', lambda process, t: process.log_ratio_at(t)),
-        ('karras', lambda process, t: torch.exp(-process.log_ratio_at(t) / 7)),
+        ('log_snr', lambda process, t: process.half_log_snr(t)),
+        ('karras', lambda process, t: torch.exp(-process.half_log_snr(t) / 7)),
     ],
     ids=['uniform', 'log_snr', 'karras'],
 )
 def test_fractional_times_are_even_in_their_measure_down_to_one(spacing, measure):
     process = MeanRevertingSDE()
-    times = torch.tensor(spaced_times(process, 12, spacing)[:-1], dtype=torch.float64)
+    times = torch.tensor(Sampler(steps=12, spacing=spacing).timesteps(process)[:-1], dtype=torch.float64)
     assert times[-1].item() == pytest.approx(1)
     strides = measure(process, times).diff()
     torch.testing.assert_close(strides, strides.mean().expand(11))
@@ -42,14 +45,20 @@ def test_fractional_times_are_even_in_their_measure_down_to_one(spacing, measure
 
 def test_at_all_steps_uniform_times_are_the_whole_ones():
     process = MeanRevertingSDE()
-    assert spaced_times(process, 100, 'uniform') == pytest.approx(spaced_times(process, 100))
+    uniform = Sampler(steps=100, spacing='uniform').timesteps(process)
+    assert uniform == pytest.approx(Sampler(steps=100).timesteps(process))
 
 
 def test_refuses_unknown_spacings_and_step_counts():
-    process = MeanRevertingSDE()
-    for steps in (0, 101, 2.5, True, '8'):
-        with pytest.raises(ValueError, match='^steps must be a whole number from 1 to 100'):
-            spaced_times(process, steps)
+    for steps in (0, 2.5, True, '8'):
+        with pytest.raises(ValueError, match='^steps: must be an integer of at least 1, got '):
+            Sampler(steps=steps)
+    with pytest.raises(ValueError, match='^steps: must be at most 100, the timesteps of the process, got 101'):
+        Sampler(steps=101).timesteps(MeanRevertingSDE())
     for spacing in ('linear', ['karras'], None):
-        with pytest.raises(ValueError, match='^spacing must be one of trailing, uniform, log_snr, karras, got'):
-            spaced_times(process, 8, spacing)
+        with pytest.raises(ValueError, match='^spacing: must be one of trailing, uniform, log_snr, karras, got'):
+            Sampler(steps=8, spacing=spacing)
+
+
+def test_every_spacing_is_named_in_the_type():
+    assert tuple(SPACINGS) == get_args(Spacing)

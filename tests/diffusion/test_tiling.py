@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from basicsr_entropy.archs import ConditionalNAFNet
 from basicsr_entropy.archs.global_mean import GlobalMean, gathered_means
-from basicsr_entropy.diffusion import MeanRevertingSDE, sample
+from basicsr_entropy.diffusion import MeanRevertingSDE, Sampler, sample
 from basicsr_entropy.diffusion.ensemble import self_ensembled
 from basicsr_entropy.diffusion.tiling import (
     MODES,
@@ -176,8 +176,10 @@ def test_interlaced_tiles_move_and_are_blended_last():
 def test_samples_of_what_fits_are_untiled(mode):
     mu, process = torch.rand(1, 3, 30, 32), MeanRevertingSDE(timesteps=5, prediction='residual')
     draw = [torch.Generator().manual_seed(1) for _ in range(2)]
-    whole = sample(process, moody, mu, steps=3, generator=draw[0])
-    assert torch.equal(whole, sample_tiled(process, moody, mu, Tiling(32, 8, mode), steps=3, generator=draw[1]))
+    whole = sample(process, moody, mu, Sampler(steps=3), generator=draw[0])
+    assert torch.equal(
+        whole, sample_tiled(process, moody, mu, Tiling(32, 8, mode), sampler=Sampler(steps=3), generator=draw[1])
+    )
 
 
 def test_one_state_is_kept_over_all_tiles():
@@ -233,13 +235,13 @@ def test_self_ensemble_averages_eight_views():
 @pytest.mark.parametrize(
     ('values', 'message'),
     [
-        ({'size': 0}, 'size must be a whole number of at least 1, got 0'),
-        ({'size': 3.5}, 'size must be a whole number'),
-        ({'overlap': -1}, 'overlap must be a whole number of at least 0'),
-        ({'size': 64, 'overlap': 64}, 'overlap must be smaller than size=64, got 64'),
-        ({'mode': 'grid'}, "mode must be one of per_step, interlace, downscale, got 'grid'"),
+        ({'size': 0}, 'size: must be an integer of at least 1, got 0'),
+        ({'size': 3.5}, 'size: must be an integer'),
+        ({'overlap': -1}, 'overlap: must be an integer of at least 0'),
+        ({'size': 64, 'overlap': 64}, 'overlap: must be smaller than size=64, got 64'),
+        ({'mode': 'grid'}, "mode: must be one of per_step, interlace, downscale, got 'grid'"),
     ],
 )
 def test_refuses_unfit_tiles(values, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f'^{message}'):
         Tiling(**values)

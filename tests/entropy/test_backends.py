@@ -18,7 +18,7 @@ from basicsr_entropy.entropy import (
     spatial_entropy,
 )
 from basicsr_entropy.entropy.backends import compiled
-from basicsr_entropy.entropy.kernels import LEFT_OUT
+from basicsr_entropy.entropy.kernels import TRUNCATED_MASS
 
 FAST = ('compiled', 'triton')
 GPU = torch.cuda.is_available()
@@ -133,9 +133,9 @@ def test_what_is_left_out_is_within_its_bound(kernel, offset):
     pred = target + offset * torch.rand_like(target)
     weights, rounding = neighbor_weights('uniform'), 1e-5
     bounds = {
-        'relative': 2 * LEFT_OUT * math.log(1e10),
-        'cross': 2 * LEFT_OUT * math.log(1e10),
-        'jensen_shannon': math.log(2) * 2 * LEFT_OUT,
+        'relative': 2 * TRUNCATED_MASS * math.log(1e10),
+        'cross': 2 * TRUNCATED_MASS * math.log(1e10),
+        'jensen_shannon': math.log(2) * 2 * TRUNCATED_MASS,
     }
     for divergence, bound in bounds.items():
         fast, _ = value_and_grad(pred.float(), target.float(), weights, divergence, 'compiled', kernel=kernel)
@@ -143,7 +143,7 @@ def test_what_is_left_out_is_within_its_bound(kernel, offset):
         assert ((fast - right).abs() <= bound + rounding * (1 + right.abs())).all()
     fast, _ = value_and_grad(pred.float(), target.float(), weights, 'hellinger', 'compiled', kernel=kernel, windows=[5])
     right, _ = exact(pred, target, weights, 'hellinger', kernel=kernel, windows=[5])
-    assert ((fast**2 - right**2).abs() <= 2 * LEFT_OUT + rounding * (1 + right**2)).all()
+    assert ((fast**2 - right**2).abs() <= 2 * TRUNCATED_MASS + rounding * (1 + right**2)).all()
 
 
 @pytest.mark.parametrize('backend', FAST)
@@ -210,11 +210,11 @@ def test_auto_takes_what_suits_the_images(monkeypatch):
 
 def test_refuses_what_a_backend_does_not_do():
     pred, target = (image.double() for image in near((6, 6)))
-    with pytest.raises(ValueError, match="backend 'compiled' computes float32 on cpu, got torch.float64 on cpu"):
+    with pytest.raises(ValueError, match="backend: 'compiled' supports float32 on cpu only, got torch.float64 on cpu"):
         spatial_divergence(pred, target, neighbor_weights('uniform'), backend='compiled')
-    with pytest.raises(ValueError, match="backend 'triton' computes float32 on cuda, got torch.float64 on cpu"):
+    with pytest.raises(ValueError, match="backend: 'triton' supports float32 on cuda only, got torch.float64 on cpu"):
         spatial_divergence(pred, target, neighbor_weights('uniform'), backend='triton')
-    with pytest.raises(ValueError, match='backend must be one of auto, eager, compiled, triton'):
+    with pytest.raises(ValueError, match='backend: must be one of auto, eager, compiled, triton'):
         spatial_divergence(pred, target, neighbor_weights('uniform'), backend='fast')
 
 

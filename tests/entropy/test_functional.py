@@ -276,21 +276,21 @@ def test_memory_does_not_grow_with_the_number_of_bins_times_pixels():
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'divergence': 'helinger'}, 'divergence must be one of hellinger'),
-        ({'kernel': 'box'}, 'kernel must be one of'),
-        ({'levels': 1}, 'levels must be a whole number of at least 2, or a list of such, got 1'),
-        ({'levels': 8.5}, 'levels must be'),
-        ({'levels': True}, 'levels must be'),
+        ({'divergence': 'helinger'}, 'divergence: must be one of hellinger'),
+        ({'kernel': 'box'}, 'kernel: must be one of'),
+        ({'levels': 1}, 'levels: must be an integer of at least 2, or a list of such integers, got 1'),
+        ({'levels': 8.5}, 'levels: must be'),
+        ({'levels': True}, 'levels: must be'),
         ({'windows': (1, 4)}, 'odd side lengths'),
         ({'windows': (3, 3)}, 'different odd'),
-        ({'windows': ()}, 'windows must be'),
-        ({'windows': 'local'}, "windows must be 'global'"),
-        ({'bandwidth': 0}, 'bandwidth must be a positive number'),
+        ({'windows': ()}, 'windows: must be'),
+        ({'windows': 'local'}, "windows: must be 'global'"),
+        ({'bandwidth': 0}, 'bandwidth: must be a positive number'),
         ({'bandwidth': 'scott'}, "or 'silverman'"),
-        ({'neighbor_norm': 'none'}, 'neighbor_norm must be one of'),
-        ({'value_range': (1, 0)}, 'value_range must be two numbers'),
-        ({'clamp_grad': 'soft'}, 'clamp_grad must be one of'),
-        ({'backend': 'cuda'}, 'backend must be one of auto, eager'),
+        ({'neighbor_norm': 'none'}, 'neighbor_norm: must be one of'),
+        ({'value_range': (1, 0)}, 'value_range: must be two numbers'),
+        ({'clamp_grad': 'soft'}, 'clamp_grad: must be one of'),
+        ({'backend': 'cuda'}, 'backend: must be one of auto, eager'),
     ],
     ids=str,
 )
@@ -304,21 +304,21 @@ def test_refuses_options_out_of_range(change, message):
 def test_refuses_unfit_images(backend):
     spatial_divergence = functools.partial(entropy.spatial_divergence, backend=backend)
     good, weight = torch.rand(1, 3, 6, 6), weights()
-    with pytest.raises(TypeError, match='pred must be a floating-point tensor, got torch.uint8'):
+    with pytest.raises(TypeError, match='pred: must be a floating-point tensor, got torch.uint8'):
         spatial_divergence(torch.zeros(1, 3, 6, 6, dtype=torch.uint8), good, weight)
-    with pytest.raises(TypeError, match='target must be a floating-point tensor, got ndarray'):
+    with pytest.raises(TypeError, match='target: must be a floating-point tensor, got ndarray'):
         spatial_divergence(good, good.numpy(), weight)
     for other in (good[0], good[..., :5], torch.rand(2, 3, 6, 6)):
-        with pytest.raises(ValueError, match='one shape'):
+        with pytest.raises(ValueError, match='^pred: must be non-empty and have the same shape'):
             spatial_divergence(good, other, weight)
     with pytest.raises(ValueError, match='non-empty'):
         spatial_divergence(good[:0], good[:0], weight)
     for bad in (float('nan'), float('inf')):
         broken = good.clone()
         broken[0, 0, 0, 0] = bad
-        with pytest.raises(ValueError, match='pred holds values that are not finite'):
+        with pytest.raises(ValueError, match='^pred: must be finite, but contains NaN'):
             spatial_divergence(broken, good, weight)
-        with pytest.raises(ValueError, match='target holds values that are not finite'):
+        with pytest.raises(ValueError, match='^target: must be finite, but contains NaN'):
             spatial_divergence(good, broken, weight)
-    with pytest.raises(ValueError, match='target.detach'):
+    with pytest.raises(ValueError, match='^target: .*target.detach'):
         spatial_divergence(good, good.clone().requires_grad_(), weight)

@@ -38,7 +38,7 @@ def test_positive_weights_keep_values_in_range():
 @pytest.mark.parametrize(
     ('neighbor', 'message'),
     [
-        ('mean', "neighbor must be one of random, normal, uniform, gaussian or a 3x3 nested list, got 'mean'"),
+        ('mean', "neighbor: must be one of random, normal, uniform, gaussian or a 3x3 nested list, got 'mean'"),
         ([[1, 2], [3, 4]], '3x3'),
         ([1, 2, 3], '3x3'),
         (4, '3x3'),

@@ -1,4 +1,4 @@
-"""`basicsr-entropy export` and `enhance` as a user types them."""
+"""`basicsr-entropy export` and `enhance` on small real files."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_enhances_a_folder(run, workdir, model, night):
     assert np.array_equal(gray[0][..., 1], gray[1][..., 1])  # alpha
 
 
-def test_shows_before_and_after_and_the_states(run, workdir, model, night):
+def test_writes_comparison_and_filmstrip(run, workdir, model, night):
     options = ('--compare', '--filmstrip', '--steps', '3', '--sampler', 'ode', '--seed', '5', '--self-ensemble')
     code, _, err = run('enhance', 'night/a.jpg', '-o', 'out', '--model', model, *options)
     assert code == 0, err
@@ -63,7 +63,7 @@ def test_shows_before_and_after_and_the_states(run, workdir, model, night):
     compared = read_photograph(workdir / 'out/a_compare.jpg')
     height, width = before.pixels.shape[:2]
     assert compared.pixels.shape == (height, 2 * width, 3)
-    assert compared.orientation == 1  # its pixels are upright, and it says so
+    assert compared.orientation == 1  # upright pixels, marked as such
     np.testing.assert_allclose(compared.pixels[:, : width - 8].astype(int), before.pixels[:, : width - 8], atol=8)
     strip = read_photograph(workdir / 'out/a_filmstrip.png').pixels
     assert strip.shape[0] == 256
@@ -71,7 +71,7 @@ def test_shows_before_and_after_and_the_states(run, workdir, model, night):
     assert frames[0].std() > frames[-1].std()  # from noise to image
 
 
-def test_a_damaged_file_is_named_and_the_rest_go_on(run, workdir, model, night):
+def test_damaged_file_is_named_and_the_others_are_enhanced(run, workdir, model, night):
     (night / 'b.jpg').write_bytes((night / 'a.jpg').read_bytes()[:400])
     code, _, err = run('enhance', 'night', '-o', 'out', '--model', model, '--tile', '24', '--tile-overlap', '8')
     assert code == 1
@@ -79,14 +79,14 @@ def test_a_damaged_file_is_named_and_the_rest_go_on(run, workdir, model, night):
     assert files(workdir / 'out') == {'a.jpg', 'deep/b.png', 'c.png'}
 
 
-def test_replaces_nothing_unasked(run, workdir, model, night):
+def test_existing_files_are_replaced_on_request_only(run, workdir, model, night):
     enhance = ('enhance', 'night/a.jpg', 'night/c.png', '--model', model)
     (workdir / 'out').mkdir()
     (workdir / 'out/c.png').write_text('mine')
     code, _, err = run(*enhance, '-o', 'out')
     assert code == 1
     assert '-o: out/c.png exists; give another folder, or --overwrite' in err
-    assert files(workdir / 'out') == {'c.png'}  # known before anything was done
+    assert files(workdir / 'out') == {'c.png'}  # checked before the first file is enhanced
     code, _, err = run(*enhance, '-o', 'out', '--overwrite')
     assert code == 0, err
     assert read_photograph(workdir / 'out/c.png').pixels.ndim == 3
@@ -97,7 +97,7 @@ def test_replaces_nothing_unasked(run, workdir, model, night):
     assert (night / 'a.jpg').read_bytes() == original
 
 
-def test_two_photographs_with_one_result_are_refused(run, workdir, model, night):
+def test_two_photographs_with_the_same_result_are_refused(run, workdir, model, night):
     (night / 'deep/a.jpg').write_bytes((night / 'a.jpg').read_bytes())
     code, _, err = run('enhance', 'night/a.jpg', 'night/deep/a.jpg', '-o', 'out', '--model', model)
     assert code == 1
@@ -113,7 +113,7 @@ def test_weights_without_options_take_an_option_file(run, workdir, model, night)
     assert code == 0, err
 
 
-def test_export_replaces_nothing(run, workdir, model):
+def test_export_never_replaces_a_file(run, workdir, model):
     before = (workdir / model).read_bytes()
     code, _, err = run('export', '-opt', 'tiny.yml', '--weights', 'net.pth', '-o', model)
     assert code == 1

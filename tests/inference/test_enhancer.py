@@ -7,7 +7,7 @@ from PIL import Image
 
 from basicsr_entropy.data.datasets.degradation import LowLightDegradation
 from basicsr_entropy.data.datasets.sample import read_photograph
-from basicsr_entropy.diffusion import SAMPLERS, sample
+from basicsr_entropy.diffusion import SAMPLERS, Sampler, sample
 from basicsr_entropy.diffusion.tiling import Tiling
 from basicsr_entropy.inference.enhancer import Enhancer
 from basicsr_entropy.inference.pretrained import write_pretrained
@@ -18,16 +18,16 @@ def image():
     return torch.from_numpy(photograph(1)).permute(2, 0, 1)[None].float() / 255 / 8
 
 
-def test_is_a_sample_of_the_model(pretrained, image):
+def test_result_is_a_sample_of_the_model(pretrained, image):
     enhancer = Enhancer(pretrained, seed=3, device='cpu')
     draw = torch.Generator().manual_seed(3)
-    expected = sample(enhancer.process, enhancer.net, image, steps=2, generator=draw).clamp(0, 1)
+    expected = sample(enhancer.process, enhancer.net, image, Sampler(steps=2), generator=draw).clamp(0, 1)
     assert torch.equal(enhancer(image), expected)
-    assert torch.equal(enhancer(image), expected)  # the next image begins anew
+    assert torch.equal(enhancer(image), expected)  # the seed applies to each image
     assert not torch.equal(Enhancer(pretrained, seed=4, device='cpu')(image), expected)
 
 
-def test_every_kind_of_image_gives_the_same(pretrained):
+def test_every_kind_of_image_gives_the_same_result(pretrained):
     enhancer, image = Enhancer(pretrained), photograph(1) // 8
     from_array = enhancer(image)
     assert (from_array.dtype, from_array.shape) == (image.dtype, image.shape)
@@ -61,27 +61,27 @@ def test_options_take_effect(pretrained, image, options):
     torch.testing.assert_close(changed.mean(), plain.mean(), rtol=0.5, atol=0.2)
 
 
-def test_steps_are_the_models_own_for_its_own_sampler_only(pretrained):
-    assert Enhancer(pretrained).sampling == {'sampler': 'posterior', 'steps': 2}
-    assert Enhancer(pretrained, sampler='posterior').sampling['steps'] == 2
-    assert Enhancer(pretrained, steps=3).sampling['steps'] == 3
-    assert Enhancer(pretrained, sampler='ode').sampling == {'sampler': 'ode', 'steps': 10}
+def test_default_steps_apply_to_the_default_sampler_only(pretrained):
+    assert Enhancer(pretrained).sampling == Sampler('posterior', steps=2)
+    assert Enhancer(pretrained, sampler='posterior').sampling.steps == 2
+    assert Enhancer(pretrained, steps=3).sampling.steps == 3
+    assert Enhancer(pretrained, sampler='ode').sampling == Sampler('ode', steps=10)
 
 
-def test_changes_share_the_network(pretrained, image):
+def test_changed_enhancers_share_the_network(pretrained, image):
     enhancer = Enhancer(pretrained, seed=3)
     changed = enhancer.changed(sampler='mr_ode', steps=4)
     assert changed.net is enhancer.net
     assert torch.equal(changed(image), Enhancer(pretrained, seed=3, sampler='mr_ode', steps=4)(image))
     assert torch.equal(enhancer.changed(seed=5)(image), Enhancer(pretrained, seed=5)(image))
     assert torch.equal(enhancer(image), Enhancer(pretrained, seed=3)(image))
-    with pytest.raises(ValueError, match='steps must be a whole number from 1 to 10'):
+    with pytest.raises(ValueError, match='^steps: must be at most 10, the timesteps of the process, got 11'):
         enhancer.changed(steps=11)
     with pytest.raises(ValueError, match='seed must be a whole number from 0'):
         enhancer.changed(seed=-1)
 
 
-def test_needs_no_option_file(pretrained, image, tmp_path):
+def test_model_files_need_no_option_file(pretrained, image, tmp_path):
     options = train_options(tmp_path)
     torch.save({'params': pretrained.weights}, tmp_path / 'net.pth')
     write_pretrained(options, tmp_path / 'net.pth', tmp_path / 'tiny.safetensors')
@@ -96,9 +96,9 @@ def test_needs_no_option_file(pretrained, image, tmp_path):
 @pytest.mark.parametrize(
     ('options', 'error', 'message'),
     [
-        ({'sampler': 'ddim'}, ValueError, "sampler must be one of .*, got 'ddim'"),
-        ({'steps': 11}, ValueError, 'steps must be a whole number from 1 to 10'),
-        ({'steps': 0}, ValueError, 'steps must be a whole number from 1 to 10'),
+        ({'sampler': 'ddim'}, ValueError, "sampler: must be one of .*, got 'ddim'"),
+        ({'steps': 11}, ValueError, 'steps: must be at most 10, the timesteps of the process'),
+        ({'steps': 0}, ValueError, 'steps: must be an integer of at least 1, got 0'),
         ({'seed': -1}, ValueError, 'seed must be a whole number from 0 to 9223372036854775807, got -1'),
         (
             {'seed': 2**63},
@@ -107,9 +107,9 @@ def test_needs_no_option_file(pretrained, image, tmp_path):
         ),
         ({'device': 'gpu'}, ValueError, "device: torch cannot compute on 'gpu' here: "),
         ({'device': 'cuda:99'}, ValueError, "device: torch cannot compute on 'cuda:99' here: "),
-        ({'dtype': 'half'}, ValueError, "dtype must be one of float32, bf16, fp16, got 'half'"),
-        ({'tile': {'sise': 9}}, KeyError, "tile.sise: there is no such option; did you mean 'size'"),
-        ({'tile': {'size': 9, 'overlap': 9}}, ValueError, 'overlap must be smaller than size'),
+        ({'dtype': 'half'}, ValueError, "dtype: must be one of float32, bf16, fp16, got 'half'"),
+        ({'tile': {'sise': 9}}, KeyError, "tile.sise: unknown option; did you mean 'size'"),
+        ({'tile': {'size': 9, 'overlap': 9}}, ValueError, 'overlap: must be smaller than the size'),
     ],
     ids=str,
 )
@@ -118,14 +118,20 @@ def test_refuses_wrong_options(pretrained, options, error, message):
         Enhancer(pretrained, **options)
 
 
-def test_the_model_that_comes_along_brightens_a_night():
-    day = read_photograph('coffee')[100:260, 200:424, ::-1] / 255  # not one it was trained on
+def test_refuses_a_network_that_is_not_conditional(pretrained):
+    stock = {'type': 'SRVGGNetCompact', 'num_feat': 8, 'upscale': 1}
+    with pytest.raises(ValueError, match='network_g.type: the forward of SRVGGNetCompact does not take x_t, mu and t'):
+        Enhancer(pretrained._replace(network_g=stock))
+
+
+def test_bundled_model_brightens_a_dark_image():
+    day = read_photograph('coffee')[100:260, 200:424, ::-1] / 255  # not in its training data
     night = LowLightDegradation(exposure=(4, 4))(day, np.random.default_rng(0))
     bright = Enhancer.from_pretrained('night_small')(night)
     before, after = (-10 * np.log10(np.mean((image - day) ** 2)) for image in (night, bright))
     assert after > before + 8
 
 
-def test_names_the_models_that_come_along():
-    with pytest.raises(FileNotFoundError, match='nigt_small; models that come with the package: night_small'):
+def test_unknown_model_names_the_bundled_ones():
+    with pytest.raises(FileNotFoundError, match='nigt_small; bundled models: night_small'):
         Enhancer.from_pretrained('nigt_small')

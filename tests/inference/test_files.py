@@ -44,8 +44,8 @@ def test_pixels_and_profile_of_8_bits_are_kept(tmp_path, suffix, shape):
 @pytest.mark.parametrize('suffix', ['.png', '.tif'])
 def test_pixels_and_profile_of_16_bits_are_kept(tmp_path, suffix, shape):
     pixels, path = noise(*shape, dtype=np.uint16), tmp_path / f'in{suffix}'
-    kind, tags = {'.png': ('PNG', exif()), '.tif': ('TIFF', {0x010F: 'Maker'})}[suffix]
-    write_photograph(path, Photograph(pixels, kind, 1, tags, ICC))
+    file_format, tags = {'.png': ('PNG', exif()), '.tif': ('TIFF', {0x010F: 'Maker'})}[suffix]
+    write_photograph(path, Photograph(pixels, file_format, 1, tags, ICC))
     out = read_photograph(rewrite(path))
     assert out.pixels.dtype == np.uint16
     assert np.array_equal(out.pixels, pixels)
@@ -55,12 +55,12 @@ def test_pixels_and_profile_of_16_bits_are_kept(tmp_path, suffix, shape):
 
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp'])
-def test_a_thumbnail_of_the_dark_picture_is_not_kept(tmp_path, suffix):
+def test_thumbnail_of_the_dark_original_is_dropped(tmp_path, suffix):
     tags, thumbnail, path = exif(), io.BytesIO(), tmp_path / f'in{suffix}'
     Image.new('RGB', (8, 8)).save(thumbnail, 'JPEG')
-    size, first = len(thumbnail.getvalue()), len(exif()) - 6  # of the second table, counted from the mark on
+    size, first = len(thumbnail.getvalue()), len(exif()) - 6  # offset of the second table from the end of the header
     order = {b'II': '<', b'MM': '>'}[tags[6:8]]
-    entries = [(0x0201, 4, 1, first + 30), (0x0202, 4, 1, size)]  # where the picture lies, and its length
+    entries = [(0x0201, 4, 1, first + 30), (0x0202, 4, 1, size)]  # offset and length of the thumbnail
     table = struct.pack(f'{order}H', 2) + b''.join(struct.pack(f'{order}HHII', *entry) for entry in entries) + bytes(4)
     link = 6 + 8 + 2 + 12 * struct.unpack_from(f'{order}H', tags, 14)[0]
     with_thumbnail = tags[:link] + struct.pack(f'{order}I', first) + tags[link + 4 :] + table + thumbnail.getvalue()
@@ -73,7 +73,7 @@ def test_a_thumbnail_of_the_dark_picture_is_not_kept(tmp_path, suffix):
 
 @pytest.mark.filterwarnings('ignore:Corrupt EXIF|Truncated File Read')
 @pytest.mark.parametrize('length', [7, 9, 15, 20, 40])
-def test_exif_that_is_cut_short_is_kept_as_it_is(tmp_path, length):
+def test_truncated_exif_is_kept_unchanged(tmp_path, length):
     path = tmp_path / 'in.png'
     Image.fromarray(noise(4, 6, 3)).save(path, exif=exif()[:length])
     photograph = read_photograph(path)
@@ -99,7 +99,7 @@ def test_tables_of_tiff_files_are_kept(tmp_path, dtype):
     path, pixels = tmp_path / 'in.tif', noise(4, 6, 3, dtype=dtype)
     if dtype == np.uint8:
         Image.fromarray(pixels).save(path, tiffinfo=tags)
-    else:  # which PIL does not write
+    else:  # PIL cannot write these
         write_photograph(path, Photograph(pixels, 'TIFF', 1, tags))
     with Image.open(rewrite(path)) as out:
         assert out.getexif()[0x010F] == 'Maker'
@@ -111,7 +111,7 @@ def test_tables_of_tiff_files_are_kept(tmp_path, dtype):
 
 
 @pytest.mark.parametrize('mode', ['CMYK', 'P', '1'])
-def test_pixels_of_other_kinds_are_read(tmp_path, mode):
+def test_reads_other_pixel_modes(tmp_path, mode):
     image = Image.fromarray(noise(4, 6, 3)).convert(mode)
     image.save(tmp_path / 'in.tif')
     expected = np.asarray(image.convert('L' if mode == '1' else 'RGB'))
@@ -119,7 +119,7 @@ def test_pixels_of_other_kinds_are_read(tmp_path, mode):
 
 
 @pytest.mark.parametrize(('mode', 'clear'), [('L', 7), ('RGB', (1, 2, 3)), ('P', 3)])
-def test_a_colour_that_is_transparent_becomes_alpha(tmp_path, mode, clear):
+def test_transparent_colour_becomes_alpha(tmp_path, mode, clear):
     Image.fromarray(noise(4, 6, 3)).convert(mode).save(tmp_path / 'in.png', transparency=clear)
     with Image.open(tmp_path / 'in.png') as image:
         expected = np.asarray(image.convert('LA' if mode == 'L' else 'RGBA'))
@@ -136,10 +136,10 @@ def test_reads_16_bits_of_either_byte_order(tmp_path):
 @pytest.mark.parametrize('suffix', ['.png', '.jpg', '.webp', '.tif', 'deep.png', 'deep.tif'])
 def test_orientation_is_handled_once(tmp_path, suffix, orientation):
     stored = np.zeros((16, 32, 3), np.uint8)
-    stored[:8, :8] = 255  # a mark in one corner
+    stored[:8, :8] = 255  # one corner is white
     path = tmp_path / f'in{suffix}'
     if suffix == 'deep.png':
-        # its pixels are given upright, as a photograph's are
+        # a Photograph's pixels are upright
         upright = np.asarray(ImageOps.exif_transpose(_tagged(stored, orientation)))
         deep = upright.astype(np.uint16) * 257
         write_photograph(path, Photograph(deep, 'PNG', orientation, exif(orientation), None))
@@ -153,7 +153,7 @@ def test_orientation_is_handled_once(tmp_path, suffix, orientation):
         with Image.open(file) as image:
             return np.asarray(ImageOps.exif_transpose(image)) > 127
 
-    # what a viewer shows is what the network sees, and is the same before and after
+    # what a viewer shows is what the network sees, and stays the same
     seen = []
     out = rewrite(path, lambda pixels: seen.append(pixels) or pixels)
     assert np.array_equal(seen[0] > seen[0].max() // 2, shown(path))
@@ -166,7 +166,7 @@ def _tagged(pixels, orientation):
     return image
 
 
-def test_damaged_and_unknown_files_are_named(tmp_path):
+def test_damaged_and_unsupported_files_are_named(tmp_path):
     good = tmp_path / 'good.jpg'
     Image.fromarray(noise(64, 64, 3)).save(good)
     (tmp_path / 'torn.jpg').write_bytes(good.read_bytes()[:900])
@@ -176,10 +176,10 @@ def test_damaged_and_unknown_files_are_named(tmp_path):
         with pytest.raises(ValueError, match=f'{name} cannot be read as an image'):
             read_photograph(tmp_path / name)
     Image.fromarray(noise(4, 6, 3)).save(tmp_path / 'moving.gif')
-    with pytest.raises(ValueError, match='moving.gif is a GIF file; known are PNG, JPEG'):
+    with pytest.raises(ValueError, match='moving.gif is a GIF file; supported formats are PNG, JPEG'):
         read_photograph(tmp_path / 'moving.gif')
     tifffile.imwrite(tmp_path / 'floats.tif', np.zeros((4, 6), np.float32))
-    with pytest.raises(ValueError, match='floats.tif holds numbers of 32 bits, which have no range; known are 8 and'):
+    with pytest.raises(ValueError, match='floats.tif has 32 bits per channel, with no defined range; convert it to 8'):
         read_photograph(tmp_path / 'floats.tif')
 
 
@@ -187,11 +187,11 @@ def test_reads_photographs_of_any_size(tmp_path, monkeypatch):
     Image.fromarray(noise(6, 8, 3)).save(tmp_path / 'large.png')
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 6 * 8 // 2 - 1)
     assert read_photograph(tmp_path / 'large.png').pixels.shape == (6, 8, 3)
-    with pytest.raises(Image.DecompressionBombError):  # for others it is as it was
+    with pytest.raises(Image.DecompressionBombError):  # outside, PIL's limit still applies
         Image.open(tmp_path / 'large.png')
 
 
-def test_writes_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_writes_are_atomic(tmp_path, monkeypatch):
     path = tmp_path / 'out.png'
     path.write_text('before')
 
@@ -224,6 +224,6 @@ def test_finds_files_folders_and_patterns(tmp_path, monkeypatch):
     assert found('night/*.JPG', 'a.png') == {'night/b.JPG': 'b.JPG', 'a.png': 'a.png'}
     assert found('night/**/*.tif') == {'night/deep/c.tif': 'c.tif'}
     (tmp_path / 'empty').mkdir()
-    for word, message in (('absent.png', 'absent.png: no such file'), ('empty', 'empty: holds no photograph')):
+    for word, message in (('absent.png', 'absent.png: no such file'), ('empty', 'empty: no photograph in this folder')):
         with pytest.raises(FileNotFoundError, match=message):
             find_photographs(['a.png', word])

@@ -1,4 +1,4 @@
-"""The page, in a real browser that may talk to nobody else."""
+"""The page in a real browser that may contact no other host."""
 
 import shutil
 import socket
@@ -23,7 +23,7 @@ def enhancer(pretrained):
 
 @pytest.fixture
 def page(enhancer):
-    """The served page, opened; it fails the test if it asks for anything that this machine does not serve."""
+    """The page, served and opened; the test fails if it requests anything from another host."""
     from playwright.sync_api import sync_playwright
 
     from basicsr_entropy.inference.page import build_app, serve
@@ -54,7 +54,7 @@ def drop(page, path):
 
 
 def before_and_after(page):
-    """The slider's two images, which may come after the line below them."""
+    """The two images of the slider, which may appear after the line below them."""
     images = page.get_by_test_id('imageslider-image')
     return [images.nth(i).element_handle() for i in range(2)]
 
@@ -68,7 +68,7 @@ def test_enhances_a_dropped_photograph(page, enhancer, tmp_path):
 
     page.get_by_label('Seed').fill('7')
     drop(page, night)
-    page.get_by_text('40 x 48 pixels, 2 evaluations, ').wait_for()  # upright
+    page.get_by_text('40 x 48 pixels, 2 evaluations, ').wait_for()  # upright, as EXIF says
     for shown in before_and_after(page):
         page.wait_for_function('image => image.naturalWidth == 40 && image.naturalHeight == 48', arg=shown)
     assert len({image.get_attribute('src') for image in before_and_after(page)}) == 2
@@ -83,7 +83,7 @@ def test_enhances_a_dropped_photograph(page, enhancer, tmp_path):
 
 
 @needs_chromium
-def test_tells_what_is_wrong_with_a_file_and_goes_on(page, tmp_path):
+def test_shows_errors_and_recovers(page, tmp_path):
     damaged, night = tmp_path / 'damaged.png', tmp_path / 'night.png'
     Image.fromarray(photograph(1) // 8).save(night)
     damaged.write_bytes(night.read_bytes()[:300])
@@ -96,18 +96,18 @@ def test_tells_what_is_wrong_with_a_file_and_goes_on(page, tmp_path):
     page.get_by_text('48 x 40 pixels, 2 evaluations, ').wait_for()
 
 
-def test_says_that_a_port_is_taken(enhancer):
+def test_names_a_port_in_use(enhancer):
     from basicsr_entropy.inference.page import build_app, serve
 
     with socket.create_server(('127.0.0.1', 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(OSError, match=f'cannot listen at 127.0.0.1:{port}; it is taken'):
+        with pytest.raises(OSError, match=f'cannot listen on 127.0.0.1:{port}: in use'):
             serve(build_app(enhancer, 'tiny'), port=port)
-    with pytest.raises(OSError, match='cannot listen at 127.0.0.1:65536; it is taken, or no address'):
+    with pytest.raises(OSError, match='cannot listen on 127.0.0.1:65536: in use, or not an address'):
         serve(build_app(enhancer, 'tiny'), port=65536)
 
 
-def test_says_which_package_is_missing(run, monkeypatch):
+def test_names_a_missing_package(run, monkeypatch):
     monkeypatch.delitem(sys.modules, 'basicsr_entropy.inference.page', raising=False)
     monkeypatch.setitem(sys.modules, 'gradio', None)
     code, _, err = run('app')

@@ -42,9 +42,9 @@ def test_gradcheck():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'sigma': 0}, 'sigma must be positive'),
-        ({'kernel_size': 4}, 'odd whole number'),
-        ({'reduction': 'max'}, 'reduction'),
+        ({'sigma': 0}, '^sigma: must be positive'),
+        ({'kernel_size': 4}, '^kernel_size: must be an odd integer'),
+        ({'reduction': 'max'}, '^reduction: must be'),
     ],
 )
 def test_refuses_options_when_built(options, message):
@@ -53,5 +53,5 @@ def test_refuses_options_when_built(options, message):
 
 
 def test_refuses_images_of_two_shapes():
-    with pytest.raises(ValueError, match='one shape'):
+    with pytest.raises(ValueError, match='^pred: must have the shape of target'):
         GaussianBlurL1Loss()(torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 9))

@@ -100,17 +100,17 @@ def test_descent_reaches_the_target():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'reduction': 'median'}, 'reduction must be one of none, mean, sum'),
-        ({'resample': 'epoch'}, "resample must be 'step' or 'once'"),
-        ({'levels': 1}, 'levels must be a whole number of at least 2'),
-        ({'levels': []}, 'levels must not be an empty list'),
-        ({'levels': [8, 1]}, 'levels must be a whole number of at least 2'),
-        ({'windows': [2]}, 'odd side lengths'),
-        ({'neighbor': 'left'}, 'neighbor must be one of'),
-        ({'backend': 'fast'}, 'backend must be one of'),
+        ({'reduction': 'median'}, 'reduction: must be one of none, mean, sum'),
+        ({'resample': 'epoch'}, 'resample: must be one of step, once'),
+        ({'levels': 1}, 'levels: must be an integer of at least 2'),
+        ({'levels': []}, 'levels: must not be an empty list'),
+        ({'levels': [8, 1]}, 'levels: must be an integer of at least 2'),
+        ({'windows': [2]}, 'windows: .*odd side lengths'),
+        ({'neighbor': 'left'}, 'neighbor: must be one of'),
+        ({'backend': 'fast'}, 'backend: must be one of'),
     ],
     ids=str,
 )
 def test_refuses_options_when_built(options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f'^{message}'):
         SpatialEntropyLoss(**options)

@@ -47,9 +47,9 @@ def test_counts_both_terms_of_a_perceptual_loss():
         (
             [{'type': 'L1Loss'}, {'type': 'L1Loss', 'weight': 1}],
             KeyError,
-            r'losses\[1\].weight: there is no such option',
+            r'losses\[1\].weight: unknown option',
         ),
-        ([{'type': 'SpatialEntropyLoss', 'levels': 1}], ValueError, r'losses\[0\]: levels must be'),
+        ([{'type': 'SpatialEntropyLoss', 'levels': 1}], ValueError, r'losses\[0\].levels: must be'),
         ([{'type': 'GANLoss', 'gan_type': 'lsgan'}], ValueError, r'GANLoss takes \(input, target_is_real\)'),
     ],
 )

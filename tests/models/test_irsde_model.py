@@ -94,7 +94,7 @@ def test_states_compared_are_those_of_the_process(options, batch):
     model = build_model(options(sde__prediction='x0', sde__timesteps=1000))
     process, x0, mu = model.process, batch['gt'].double(), batch['lq'].double()
     t, noise = torch.tensor([500, 900]), torch.randn_like(x0)
-    x_t = process.state(x0, mu, t, noise)
+    x_t = process.q_sample(x0, mu, t, noise)
     model.compared = {'a': 'state', 'b': 'x0', 'c': 'noise'}
     pairs = model._compared_pairs(x0, mu, t, noise, x_t, x0)
     for name, tolerance in (('state', 1e-4), ('x0', 0), ('noise', 1e-9)):
@@ -317,25 +317,33 @@ def test_leaves_the_callers_options_as_they_are(options):
 @pytest.mark.parametrize(
     ('changes', 'error', 'message'),
     [
-        ({'sde__timestep': 9}, KeyError, "sde.timestep: there is no such option; did you mean 'timesteps'"),
-        ({'sde__prediction': 'eps'}, ValueError, 'sde: prediction must be one of'),
-        ({'network_g__widht': 9}, KeyError, "network_g.widht: there is no such option; did you mean 'width'"),
+        ({'sde__timestep': 9}, KeyError, "sde.timestep: unknown option; did you mean 'timesteps'"),
+        ({'sde__prediction': 'eps'}, ValueError, 'sde.prediction: must be one of'),
+        ({'network_g__widht': 9}, KeyError, "network_g.widht: unknown option; did you mean 'width'"),
         ({'network_g__type': 'ConditionalNAFNEt'}, KeyError, "network_g.type: no 'ConditionalNAFNEt'"),
-        ({'val__sampler': {'type': 'ddim'}}, ValueError, "val.sampler.type: no sampler 'ddim'"),
-        ({'val__sampler': {'steps': 11}}, ValueError, 'val.sampler.steps must be a whole number from 1 to 10'),
-        ({'val__sampler': {'steps': 0}}, ValueError, 'val.sampler.steps must be a whole number from 1 to 10'),
-        ({'val__sampler': {'order': 1}}, ValueError, 'val.sampler.order is an option of mr_ode and mr_sde'),
-        ({'val__sampler': {'type': 'mr_ode', 'form': 'x0'}}, ValueError, 'val.sampler.form must be one of data, noise'),
-        ({'val__sampler': {'spacing': 'linear'}}, ValueError, 'val.sampler.spacing must be one of trailing'),
+        ({'val__sampler': {'type': 'ddim'}}, ValueError, "val.sampler.type: must be one of posterior, .*, got 'ddim'"),
+        (
+            {'val__sampler': {'steps': 11}},
+            ValueError,
+            'val.sampler.steps: must be at most 10, the timesteps of the process',
+        ),
+        ({'val__sampler': {'steps': 0}}, ValueError, 'val.sampler.steps: must be an integer of at least 1, got 0'),
+        ({'val__sampler': {'order': 1}}, ValueError, 'val.sampler.order: applies to mr_ode and mr_sde only'),
+        (
+            {'val__sampler': {'type': 'mr_ode', 'form': 'x0'}},
+            ValueError,
+            'val.sampler.form: must be one of data, noise',
+        ),
+        ({'val__sampler': {'spacing': 'linear'}}, ValueError, 'val.sampler.spacing: must be one of trailing'),
         (
             {'val__sampler': {'seed': -1}},
             ValueError,
             'val.sampler.seed must be a whole number from 0 to 9223372036854775807, got -1',
         ),
         ({'val__sampler': {'progress': 'yes'}}, ValueError, 'val.sampler.progress must be true or false'),
-        ({'val__sampler': {'step': 1}}, KeyError, 'val.sampler.step: there is no such option'),
-        ({'val__tile': {'sise': 9}}, KeyError, "val.tile.sise: there is no such option; did you mean 'size'"),
-        ({'val__tile': {'mode': 'grid'}}, ValueError, 'val.tile: mode must be one of per_step'),
+        ({'val__sampler': {'step': 1}}, KeyError, 'val.sampler.step: unknown option'),
+        ({'val__tile': {'sise': 9}}, KeyError, "val.tile.sise: unknown option; did you mean 'size'"),
+        ({'val__tile': {'mode': 'grid'}}, ValueError, 'val.tile.mode: must be one of per_step'),
         ({'amp': 'half'}, ValueError, "amp: must be one of bf16, fp16, got 'half'"),
         ({'train__entropy_opt': None}, ValueError, 'train: no loss; add one as train.<name>_opt'),
         (

@@ -38,7 +38,7 @@ class Recipe:
     thresh: int | None = None
 
     def __post_init__(self) -> None:
-        check_choice('encoding:', self.encoding, ENCODINGS)
+        check_choice('encoding', self.encoding, ENCODINGS)
         for name, lowest in (('crop_size', 1), ('step', 1), ('thresh', 0)):
             value = getattr(self, name)
             if value is not None and self.crop_size is None:

@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-from basicsr.data.data_util import paired_paths_from_folder
 from mmengine import fileio
 
 from basicsr_entropy._checks import check_choice
@@ -102,7 +101,7 @@ def chosen_split(opt: Mapping[str, Any], there: set[str], root: Path) -> str:
     """
     asked = opt.get('split')
     if asked is not None:
-        check_choice('split:', asked, SPLITS)
+        check_choice('split', asked, SPLITS)
     wanted = [asked] if asked else ['train'] if opt.get('phase') == 'train' else ['test', 'val']
     for split in wanted:
         if split in there:
@@ -151,6 +150,9 @@ def _named(lq_root: str, gt_root: str, opt: Mapping[str, Any]) -> list[Pair]:
     template = opt.get('filename_tmpl', '{}')
     if opt.get('meta_info_file') is not None:
         return _listed(Path(opt['meta_info_file']).expanduser(), lq_root, gt_root, template)
+    # imported here, as the import of basicsr imports the datasets, which need this module
+    from basicsr.data.data_util import paired_paths_from_folder
+
     try:
         paths = paired_paths_from_folder([lq_root, gt_root], ['lq', 'gt'], template)
     except AssertionError as error:

@@ -4,6 +4,7 @@ import functools
 import logging
 import os
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 
@@ -11,7 +12,9 @@ from basicsr_entropy.entropy.backends import eager
 from basicsr_entropy.entropy.backends.fused import DivergenceMap, DivergenceSum, Launch
 from basicsr_entropy.entropy.options import DensityOptions
 
-BACKENDS = ('auto', 'eager', 'compiled', 'triton')
+BackendName = Literal['auto', 'eager', 'compiled', 'triton']
+
+BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
 
 _log = logging.getLogger(__name__)
 
@@ -55,8 +58,8 @@ def _launch(backend: str, image: torch.Tensor, options: DensityOptions, divergen
         backend = {'cpu': 'compiled', 'cuda': 'triton'}.get(kind) if image.dtype == torch.float32 else None
     elif kind not in _devices(backend) or image.dtype != torch.float32:
         raise ValueError(
-            f"backend '{backend}' computes float32 on {_devices(backend)[0]}, got {image.dtype} on {image.device}; "
-            "choose 'auto' or 'eager'"
+            f"backend: '{backend}' supports float32 on {_devices(backend)[0]} only, got {image.dtype} on "
+            f"{image.device}; choose 'auto' or 'eager'"
         )
     if backend == 'compiled':
         from basicsr_entropy.entropy.backends import compiled

@@ -1,26 +1,26 @@
-"""Local spatial divergence on the CPU: C compiled for this machine, float32, threads.
+"""Local spatial divergence on the CPU: C code compiled for this machine, float32, multithreaded.
 
 `local_divergence.c` is compiled by the system's C compiler ($CC, or cc, gcc or clang) when a divergence is first used
-with a number of levels and a set of windows, and kept under $XDG_CACHE_HOME/basicsr_entropy (~/.cache by default).
+with a number of levels and a set of windows, and cached in $XDG_CACHE_HOME/basicsr_entropy (~/.cache by default).
 
-What makes it fast: only those bins are visited that a window's pixels reach, value and gradient are computed in one
-visit, and all sums stay in the first-level cache.
+It is fast because only the bins within reach of a window's pixels are visited, value and gradient are computed in one
+pass, and all partial sums stay in the L1 cache.
 
-What is left out. A kernel's mass beyond its reach r (`Kernel.reach` bandwidths, to both sides) is less than
-t = `LEFT_OUT` = 1.5e-5, and bins are visited if they lie within r of the windows' values in both directions, so the
-mass P_c of a density outside the visited bins is below 2 t. What that changes in a window's divergence D, all with
-the mass at most 1 and e = 1e-10:
+Truncation error. A kernel has less than t = `TRUNCATED_MASS` = 1.5e-5 of its mass beyond its reach r (`Kernel.reach`
+bandwidths, both sides). Bins within r of the window's values in both dimensions are visited, so the mass P_c of a
+density outside the visited bins is below 2 t. With a total mass of at most 1 and e = 1e-10, a window's divergence D
+changes as follows:
 
-* relative, cross (bins within r of the target's values are visited): |dD| <= P_c max |log((p + e)/(q + e))| there,
-  at most 2 t log(1/e) = 7e-4 where the prediction is far; where no value of the window differs from the target's by
-  more than d levels, the ratio is at most e^(2 d/h) and |dD| <= 2 t * 2 d/h.
-* hellinger (within r of either image's values): D^2 loses at most (P_c + Q_c)/2 <= 2 t, and at most
-  2 t (e^(d/h) - 1)^2 / 2 where the images are within d levels: near the target it vanishes with D^2 itself.
+* relative, cross (bins within r of the target's values are visited): |dD| <= P_c max |log((p + e)/(q + e))| over the
+  other bins, at most 2 t log(1/e) = 7e-4 for distant predictions. If no value in the window differs from the target's
+  by more than d levels, the ratio is at most e^(2 d/h) and |dD| <= 2 t * 2 d/h.
+* hellinger (within r of either image's values): D^2 decreases by at most (P_c + Q_c)/2 <= 2 t, and by at most
+  2 t (e^(d/h) - 1)^2 / 2 if the images are within d levels: near the target the error vanishes with D^2 itself.
 * jensen_shannon (likewise): |dD| <= log(2) (P_c + Q_c)/2 <= 1.4 t.
-* shannon: its terms weigh a bin of the tail by its logarithm, so bins are visited within 1.3 r (a mass of 2e-7
-  outside for the logistic kernel): |dH| <= P_c log(1/e) <= 1e-5.
+* shannon: its terms weight the tail by its logarithm, so bins are visited within 1.3 r (for the logistic kernel a mass
+  of 2e-7 lies outside): |dH| <= P_c log(1/e) <= 1e-5.
 
-The gradient by a value loses at most the same share of its terms, each below 1/h times a bin's mass. Measured on
+The gradient w.r.t. a value loses at most the same fraction of its terms, each below 1/h times a bin's mass. Measured on
 photographs and noise, maps and gradients agree with the exact ones to 5e-5 of their norm.
 """
 

@@ -153,7 +153,7 @@ def test_filename_template_and_meta_info_keep_their_meaning(tmp_path):
 @pytest.mark.parametrize(
     ('options', 'error', 'message'),
     [
-        ({'gt_sise': 16}, KeyError, r"datasets.train \(LOL\).gt_sise: there is no such option; did you mean 'gt_size'"),
+        ({'gt_sise': 16}, KeyError, r"datasets.train \(LOL\).gt_sise: unknown option; did you mean 'gt_size'"),
         ({'gt_size': None}, ValueError, r'gt_size: must be a positive whole number, got None'),
         ({'layout': 'lolv3'}, ValueError, r"datasets.train \(LOL\): layout: no layout 'lolv3'"),
         ({'io_backend': {'type': 'zip'}}, ValueError, 'io_backend.type: must be disk, lmdb or mmengine'),

@@ -1,0 +1,28 @@
+"""`basicsr-entropy test`, on small real files."""
+
+import subprocess
+import sys
+
+import yaml
+from helpers import assert_one_line, train_options
+
+
+def test_missing_weights_are_one_line_that_names_them(run, workdir, lolv1):
+    options = train_options(lolv1, train=None, logger=None, datasets__train=None)
+    options['datasets'] = {'test_1': options['datasets'].pop('val')}
+    options['path']['pretrain_network_g'] = 'absent.pth'
+    (workdir / 'test.yml').write_text(yaml.safe_dump(options))
+    code, _, err = run('test', '-opt', 'test.yml')
+    assert_one_line(code, err, 'path.pretrain_network_g: no file absent.pth')
+
+
+def test_a_missing_option_file_is_named_with_its_flag(run):
+    code, _, err = run('test', '-opt', 'absent.yml')
+    assert_one_line(code, err, 'error: -opt: no file absent.yml')
+
+
+def test_the_modules_for_launchers_are_the_commands():
+    for name in ('train', 'test'):
+        module = [sys.executable, '-m', f'basicsr_entropy.{name}', '--help']
+        result = subprocess.run(module, capture_output=True, text=True, check=True)
+        assert f'usage: basicsr-entropy {name} ' in result.stdout
