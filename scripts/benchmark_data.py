@@ -1,10 +1,10 @@
-"""Measures how many training samples a second come from folders and from stores, through BasicSR's dataset and ours.
+"""Training samples per second from folders and from LMDB databases, with BasicSR's paired dataset and this package's.
 
-    python scripts/benchmark_data.py            # about ten minutes and 2 GB under --out
-    python scripts/benchmark_data.py --quick    # small photographs only, a minute
+    python scripts/benchmark_data.py            # about ten minutes, and 2 GB under --out
+    python scripts/benchmark_data.py --quick    # small photographs only, one minute
 
-The pairs are photographs that scikit-image carries, enlarged, with noise. Every way must give the same crops from the
-same seed, which is looked at first. OUT/benchmark.json and OUT/benchmark.png hold the table.
+The pairs are photographs bundled with scikit-image, enlarged, with noise. All readers must return the same crops from
+the same seed, which is checked first. The numbers go to OUT/benchmark.json, a figure to OUT/benchmark.png.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 import basicsr_entropy  # noqa: F401  (makes basicsr importable)
 from basicsr_entropy.data.datasets import LowLightPairedDataset
-from basicsr_entropy.data.datasets.sample import TRAIN_PHOTOGRAPHS, read_photograph
-from basicsr_entropy.data.lmdb.prepare import prepare_stores
+from basicsr_entropy.data.datasets.demo_photographs import TRAIN_PHOTOGRAPHS, read_photograph
+from basicsr_entropy.data.lmdb.prepare import prepare_lmdb
 from basicsr_entropy.data.lmdb.recipe import Recipe
 
 matplotlib.use('Agg')
@@ -50,7 +50,7 @@ def write_pairs(folder: Path, height: int, width: int, count: int) -> None:
 
 
 def datasets(folder: Path) -> dict[str, Dataset]:
-    """The ways to read one set, by name."""
+    """The readers of one dataset, by name."""
     options = {'phase': 'train', 'scale': 1, 'gt_size': CROP, 'use_hflip': True, 'use_rot': True}
 
     def stock(lq: Path, gt: Path, backend: str) -> Dataset:
@@ -60,7 +60,7 @@ def datasets(folder: Path) -> dict[str, Dataset]:
     def ours(root: Path) -> Dataset:
         return LowLightPairedDataset({**options, 'dataroot': str(root)})
 
-    # a process opens a store once: BasicSR's dataset has its own copy
+    # a process can open an LMDB database only once: BasicSR's dataset gets a copy
     copy = folder / 'png_copy'
     if not copy.exists():
         shutil.copytree(folder / 'png', copy)
@@ -73,16 +73,16 @@ def datasets(folder: Path) -> dict[str, Dataset]:
     }
 
 
-def check_same(ways: dict[str, Dataset]) -> None:
-    """Raises unless every way gives the same sample of the same photograph from the same seed."""
+def check_same(readers: dict[str, Dataset]) -> None:
+    """Raises unless all readers return the same sample of the same photograph from the same seed."""
     samples = {}
-    for name, dataset in ways.items():
+    for name, dataset in readers.items():
         random.seed(0)
         index = next(i for i in range(len(dataset)) if Path(gt_path(dataset, i)).stem == '1')
         samples[name] = dataset[index]
     for name, sample in samples.items():
         if not all(torch.equal(sample[role], samples[BASELINE][role]) for role in ('lq', 'gt')):
-            raise ValueError(f'{name} does not give the crops of {BASELINE}')
+            raise ValueError(f'{name} returns other crops than {BASELINE}')
 
 
 def gt_path(dataset: Dataset, index: int) -> str:
@@ -92,10 +92,10 @@ def gt_path(dataset: Dataset, index: int) -> str:
 
 
 def measure(dataset: Dataset, workers: int, seconds: float) -> float:
-    """Samples a second, after the loader has warmed up."""
+    """Samples per second, after the loader has warmed up."""
     sampler = RandomSampler(dataset, replacement=True, num_samples=10**7)
     batches = iter(DataLoader(dataset, BATCH, sampler=sampler, num_workers=workers))
-    for _ in range(1 + 2 * workers):  # what workers fetch ahead would be counted without its time
+    for _ in range(1 + 2 * workers):  # prefetched batches would be counted, but not their time
         next(batches)
     count, begin = 0, time.perf_counter()
     while count < 3 or time.perf_counter() - begin < seconds:
@@ -106,47 +106,49 @@ def measure(dataset: Dataset, workers: int, seconds: float) -> float:
 
 def show(rates: dict[str, dict[str, dict[int, float]]], out: Path) -> None:
     figure, panels = pyplot.subplots(1, len(rates), figsize=(6 * len(rates), 4), squeeze=False)
-    for panel, (size, ways) in zip(panels[0], rates.items()):
-        workers = list(next(iter(ways.values())))
-        table = Table(title=f'{size}: samples a second (times {BASELINE})')
-        table.add_column('read by')
+    for panel, (size, readers) in zip(panels[0], rates.items()):
+        workers = list(next(iter(readers.values())))
+        table = Table(title=f'{size}: samples per second (relative to {BASELINE})')
+        table.add_column('reader')
         for each in workers:
             table.add_column(f'{each} workers', justify='right')
-        for index, (name, rate) in enumerate(ways.items()):
-            table.add_row(name, *(f'{rate[w]:.1f} ({rate[w] / ways[BASELINE][w]:.1f})' for w in workers))
+        for index, (name, rate) in enumerate(readers.items()):
+            table.add_row(name, *(f'{rate[w]:.1f} ({rate[w] / readers[BASELINE][w]:.1f})' for w in workers))
             panel.bar(np.arange(len(workers)) + 0.16 * (index - 2), list(rate.values()), 0.16, label=name)
         Console().print(table)
         panel.set_xticks(range(len(workers)), [f'{each} workers' for each in workers])
-        panel.set(title=size, ylabel='samples a second', yscale='log')
+        panel.set(title=size, ylabel='samples per second', yscale='log')
     panels[0][0].legend(fontsize='small')
     figure.tight_layout()
     figure.savefig(out / 'benchmark.png', dpi=120)
     (out / 'benchmark.json').write_text(json.dumps(rates, indent=1))
-    print(f'table and picture: {out}/benchmark.json, {out}/benchmark.png')
+    print(f'table and figure: {out}/benchmark.json, {out}/benchmark.png')
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--quick', action='store_true', help='small photographs only, a second each')
-    parser.add_argument('--seconds', type=float, default=5.0, help='least time of a measurement')
-    parser.add_argument('--workers', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--out', default='results/benchmark_data', help='folder for the data and the results')
-    arguments = parser.parse_args()
-    out, seconds = Path(arguments.out), 1.0 if arguments.quick else arguments.seconds
+    parser.add_argument('--quick', action='store_true', help='small photographs only, one second each')
+    parser.add_argument('--seconds', type=float, default=5.0, help='shortest duration of a measurement')
+    parser.add_argument('--workers', nargs='+', type=int, default=[0, 1, 2], help='numbers of loader workers')
+    parser.add_argument(
+        '--out', default='results/benchmark_data', help='folder for the data, the numbers and the figure'
+    )
+    args = parser.parse_args()
+    out, seconds = Path(args.out), 1.0 if args.quick else args.seconds
 
     rates = {}
-    for height, width, count in [(400, 600, 24), (4000, 6000, 4)][: 1 if arguments.quick else 2]:
+    for height, width, count in [(400, 600, 24), (4000, 6000, 4)][: 1 if args.quick else 2]:
         size = f'{height}x{width}'
         folder = out / size
         if not folder.exists():
             write_pairs(folder, height, width, count)
         for encoding in ('png', 'raw'):
-            prepare_stores(folder, folder / encoding, layout='lolv1', recipe=Recipe(encoding), resume=True)
-        ways = datasets(folder)
-        check_same(ways)
+            prepare_lmdb(folder, folder / encoding, layout='lolv1', recipe=Recipe(encoding), resume=True)
+        readers = datasets(folder)
+        check_same(readers)
         rates[size] = {
-            name: {workers: measure(dataset, workers, seconds) for workers in arguments.workers}
-            for name, dataset in ways.items()
+            name: {workers: measure(dataset, workers, seconds) for workers in args.workers}
+            for name, dataset in readers.items()
         }
     show(rates, out)
 

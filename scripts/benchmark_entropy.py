@@ -1,9 +1,9 @@
-"""Time and peak memory of the entropy loss, forward and backward: its direct formula against every backend.
+"""Time and peak memory of the entropy loss, forward and backward: the direct formula and every backend.
 
     python scripts/benchmark_entropy.py
 
-One setting is varied at a time around a batch of one 3x128x128 photograph with noise at 32 levels, windows 1, 3 and 5.
-Every figure comes from a process of its own, so that memory is that of the loss alone: what is held above the images.
+One parameter is varied at a time, starting from one noisy 3x128x128 photograph, 32 levels and windows 1, 3 and 5. Each
+measurement runs in a process of its own, so that its memory is that of the loss alone, without the images.
 """
 
 import argparse
@@ -25,16 +25,16 @@ from skimage import data
 from tqdm import tqdm
 
 from basicsr_entropy.data.datasets.degradation import LowLightDegradation
-from basicsr_entropy.entropy import direct, neighbor_weights
+from basicsr_entropy.entropy import neighbor_weights, reference
 from basicsr_entropy.losses import SpatialEntropyLoss
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
 
 PHOTOGRAPHS = ('astronaut', 'coffee', 'chelsea', 'rocket')
-NOISE = 0.03  # deviation of what the prediction differs by
-DIRECT_TENSORS = 27  # of B L^2 C H W floats that the direct formula holds at once, measured
-LONGEST = 3.0  # seconds of repetitions
+NOISE = 0.03  # standard deviation of the difference between prediction and target
+DIRECT_TENSORS = 27  # tensors of B L^2 C H W floats that the direct formula holds at once (measured)
+MAX_SECONDS = 3.0  # spent on repetitions
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ SWEEPS = {
 
 
 def images(case: Case, device: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Prediction and target, (B, 3, size, size)."""
+    """Prediction and target, shape (B, 3, size, size), range of the target [0, 1]."""
     rng = np.random.default_rng(0)
     if case.content == 'noise':
         target = rng.random((case.batch, 3, case.size, case.size))
@@ -86,19 +86,19 @@ def loss_of(case: Case, backend: str):
             levels=case.levels, divergence=case.divergence, neighbor='gaussian', backend=backend, windows=[1, 3, 5]
         )
     weights = neighbor_weights('gaussian')
-    return lambda pred, target: direct.divergence_map(
+    return lambda pred, target: reference.divergence_map(
         case.divergence, pred, target, weights=weights.to(pred), levels=case.levels
     ).mean()
 
 
 def resident(key: str) -> float:
-    """Memory of this process in MB: VmRSS now, VmHWM at most since it was reset."""
+    """Memory of this process in MB: VmRSS is the current value, VmHWM the peak since it was reset."""
     lines = Path('/proc/self/status').read_text().splitlines()
     return int(next(line for line in lines if line.startswith(key)).split()[1]) / 2**10
 
 
 def measure(case: Case, backend: str, device: str) -> Cost:
-    """Best time of a forward and backward pass, and the most memory held above the images."""
+    """Shortest time of a forward and backward pass, and peak memory beyond the images."""
     loss = loss_of(case, backend)
 
     def once(pred: torch.Tensor, target: torch.Tensor) -> None:
@@ -106,7 +106,7 @@ def measure(case: Case, backend: str, device: str) -> Cost:
         if device == 'cuda':
             torch.cuda.synchronize()
 
-    once(*images(replace(case, size=16), device))  # compiles and starts what is to be started
+    once(*images(replace(case, size=16), device))  # compiles kernels and starts threads
     pred, target = images(case, device)
     if device == 'cuda':
         once(pred, target)
@@ -117,7 +117,7 @@ def measure(case: Case, backend: str, device: str) -> Cost:
         Path('/proc/self/clear_refs').write_text('5')
         before = resident('VmRSS')
     seconds, start = [], time.perf_counter()
-    while not seconds or (time.perf_counter() - start < LONGEST and len(seconds) < 30):
+    while not seconds or (time.perf_counter() - start < MAX_SECONDS and len(seconds) < 30):
         began = time.perf_counter()
         once(pred, target)
         seconds.append(time.perf_counter() - began)
@@ -126,12 +126,12 @@ def measure(case: Case, backend: str, device: str) -> Cost:
 
 
 def enough_memory(case: Case, device: str) -> bool:
-    """Whether the direct formula fits."""
+    """Whether the memory is enough for the direct formula."""
     needed = DIRECT_TENSORS * 4 * case.batch * 3 * case.size**2 * case.levels**2
-    there = (
+    available = (
         torch.cuda.mem_get_info()[0] if device == 'cuda' else os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
     )
-    return needed < 0.7 * there
+    return needed < 0.7 * available
 
 
 def sweep(device: str, quick: bool) -> dict[Case, dict[str, Cost | None]]:
@@ -171,11 +171,11 @@ def print_sweep(results: dict[Case, dict[str, Cost | None]], device: str) -> Non
 
 
 def plot_sweep(results: dict[Case, dict[str, Cost | None]], path: Path, device: str) -> None:
-    """Time and memory against levels and against pixels, to logarithmic scales."""
+    """Plots time and memory against levels and image size, on logarithmic scales."""
     figure, axes = plt.subplots(2, 2, figsize=(9, 6.5), sharey='row')
-    for column, (name, unit) in enumerate({'levels': 'levels', 'size': 'side of the image in pixels'}.items()):
+    for column, (name, unit) in enumerate({'levels': 'levels', 'size': 'side length of the image in pixels'}.items()):
         cases = [case for case in SWEEPS[name] if case in results] or list(results)[:1]
-        for row, (field, label) in enumerate({'seconds': 'seconds', 'megabytes': 'MB above the images'}.items()):
+        for row, (field, label) in enumerate({'seconds': 'seconds', 'megabytes': 'MB beyond the images'}.items()):
             axis = axes[row, column]
             for backend in next(iter(results.values())):
                 points = [(getattr(case, name), results[case][backend]) for case in cases]
@@ -201,21 +201,26 @@ def machine(device: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu', choices=['cpu', 'cuda'])
-    parser.add_argument('--out', default='results/benchmark_entropy', help='folder for the numbers and the plot')
-    parser.add_argument('--quick', action='store_true', help='three small settings only')
-    arguments = parser.parse_args()
-    folder = Path(arguments.out)
+    parser.add_argument(
+        '--device',
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        choices=['cpu', 'cuda'],
+        help='device of the loss; the GPU if there is one, by default',
+    )
+    parser.add_argument('--out', default='results/benchmark_entropy', help='folder for the numbers and the figure')
+    parser.add_argument('--quick', action='store_true', help='three small cases only')
+    args = parser.parse_args()
+    folder = Path(args.out)
     folder.mkdir(parents=True, exist_ok=True)
 
-    results = sweep(arguments.device, arguments.quick)
+    results = sweep(args.device, args.quick)
     rows = [
         asdict(case) | {name: cost and asdict(cost) for name, cost in costs.items()} for case, costs in results.items()
     ]
-    (folder / 'entropy.json').write_text(json.dumps({'machine': machine(arguments.device), 'cases': rows}, indent=2))
-    plot_sweep(results, folder / 'entropy.png', arguments.device)
-    print_sweep(results, arguments.device)
-    print(f'plot: {folder / "entropy.png"}')
+    (folder / 'entropy.json').write_text(json.dumps({'machine': machine(args.device), 'cases': rows}, indent=2))
+    plot_sweep(results, folder / 'entropy.png', args.device)
+    print_sweep(results, args.device)
+    print(f'figure: {folder / "entropy.png"}')
 
 
 if __name__ == '__main__':

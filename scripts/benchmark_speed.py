@@ -1,8 +1,8 @@
-"""What amp, channels_last and compile are worth: a network's evaluation and training step, beside plain float32.
+"""Speed-up by amp, channels_last and compile over plain float32, for evaluation and for a training step of a network.
 
     python scripts/benchmark_speed.py -opt options/train/LOLv1/irsde_small.yml
 
-Settings take turns, so that a busy machine slows all alike; the shortest times are compared.
+The settings alternate, so that other load on the machine affects all of them alike; the shortest times are compared.
 """
 
 import argparse
@@ -29,14 +29,14 @@ SETTINGS = {
 
 
 def evaluate(net, speed: Speed, side: int, device: str) -> None:
-    """One evaluation of a square image."""
+    """Evaluates the network on a square image."""
     image = torch.rand(1, 3, side, side, device=device)
     with torch.no_grad():
         speed.wrap(net.eval())(image, image, torch.ones(1, device=device))
 
 
 def train(net, speed: Speed, side: int, device: str) -> None:
-    """Forward and backward of a batch of four crops."""
+    """Forward and backward pass on a batch of four crops."""
     image = torch.rand(4, 3, side, side, device=device)
     speed.wrap(net.train())(image, image, torch.ones(1, device=device)).square().mean().backward()
     net.zero_grad()
@@ -45,29 +45,39 @@ def train(net, speed: Speed, side: int, device: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('-opt', required=True, help='option file with the network')
-    parser.add_argument('--settings', nargs='+', choices=SETTINGS, default=list(SETTINGS))
-    parser.add_argument('--sides', type=int, nargs=2, default=(256, 64), help='pixels of the image and of the crops')
-    parser.add_argument('--repeats', type=int, default=7)
-    options = parser.parse_args()
+    parser.add_argument(
+        '--settings',
+        nargs='+',
+        choices=SETTINGS,
+        default=list(SETTINGS),
+        help='settings to measure; the first is the reference',
+    )
+    parser.add_argument(
+        '--sides', type=int, nargs=2, default=(256, 64), help='side length in pixels of the image and of the crops'
+    )
+    parser.add_argument('--repeats', type=int, default=7, help='measurements of each setting')
+    args = parser.parse_args()
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     nets = {}
-    for name in options.settings:
-        nets[name] = build(ARCH_REGISTRY, read_option_file(options.opt)['network_g'], 'network_g').to(device)
+    for name in args.settings:
+        nets[name] = build(ARCH_REGISTRY, read_option_file(args.opt)['network_g'], 'network_g').to(device)
         SETTINGS[name].prepare(nets[name])
     print(f'torch {torch.__version__}, {device}, {torch.get_num_threads()} threads')
-    for what, side in zip((evaluate, train), options.sides):
+    for function, side in zip((evaluate, train), args.sides):
         times = {name: [] for name in nets}
-        for _ in range(options.repeats + 1):  # the first one warms up, or compiles
+        for _ in range(args.repeats + 1):  # the first one warms up, or compiles
             for name, net in nets.items():
                 start = time.perf_counter()
-                what(net, SETTINGS[name], side, device)
+                function(net, SETTINGS[name], side, device)
                 if device == 'cuda':
                     torch.cuda.synchronize()
                 times[name].append(time.perf_counter() - start)
         best = {name: min(each[1:]) for name, each in times.items()}
         for name, seconds in best.items():
-            gain = best[options.settings[0]] / seconds
-            print(f'{what.__name__} {side}: {name:24} {1e3 * seconds:8.1f} ms, {gain:.2f} times as fast', flush=True)
+            gain = best[args.settings[0]] / seconds
+            print(
+                f'{function.__name__} {side}: {name:24} {1e3 * seconds:8.1f} ms, {gain:.2f} times the speed', flush=True
+            )
 
 
 if __name__ == '__main__':

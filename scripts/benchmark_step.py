@@ -1,9 +1,9 @@
-"""One training step of an option file's network: with L1, and with the entropy loss by each backend.
+"""Time and peak memory of a training step: with L1, and with the entropy loss computed by each backend.
 
     python scripts/benchmark_step.py -opt options/train/LOLv1/irsde_small.yml
 
-Time and peak memory of a step with each loss, side by side, and what the parts of a step take. Losses, crops and batch
-are those of the option file; the images are photographs that scikit-image carries, darkened.
+Also shows how the time of a step is divided among its parts. Network, losses, crops and batch size are those of the
+option file; the images are photographs bundled with scikit-image, darkened.
 """
 
 import argparse
@@ -27,15 +27,15 @@ from basicsr.data import build_dataset
 from basicsr.models import build_model
 
 from basicsr_entropy.config import read_option_file
-from basicsr_entropy.data.datasets.sample import write_sample
+from basicsr_entropy.data.datasets.demo_photographs import write_demo_dataset
 
-WARM_UP = 2  # steps that are not counted
+WARM_UP = 2  # steps before the measurement
 
 
 def batches(options: dict, folder: str):
-    """Batches as the loader would make them in this process, without end."""
+    """Yields batches without end, as a loader without workers would."""
     with contextlib.redirect_stdout(io.StringIO()):
-        write_sample(folder)
+        write_demo_dataset(folder)
     keys = {key: value for key, value in options['datasets']['train'].items() if key not in ('layout', 'split')}
     dataset = build_dataset({**keys, 'dataroot': folder, 'phase': 'train', 'scale': 1})
     index = 0
@@ -54,15 +54,15 @@ def model_of(options: dict, losses: dict, device: str):
 
 
 class Parts:
-    """Seconds that the parts of a step take, waiting for the device after each."""
+    """Seconds spent in each part of the steps; the device is synchronized after each part."""
 
     def __init__(self, model, device: str) -> None:
         self.seconds, self.device = defaultdict(float), device
         model.net_g.forward = self.timed('network, forward', model.net_g.forward)
         for loss in model.losses.values():
             loss.forward = self.timed('loss, with its gradient', loss.forward)
-        model.optimizer_g.step = self.timed('optimiser and average', model.optimizer_g.step)
-        model.model_ema = self.timed('optimiser and average', model.model_ema)
+        model.optimizer_g.step = self.timed('optimizer and EMA', model.optimizer_g.step)
+        model.model_ema = self.timed('optimizer and EMA', model.model_ema)
 
     def timed(self, name: str, function):
         @functools.wraps(function)
@@ -82,7 +82,7 @@ def now(device: str) -> float:
 
 
 def run_steps(model, source, steps: int, device: str) -> tuple[list[float], list[float]]:
-    """Seconds that each step's data and the step itself took."""
+    """Runs steps; returns the seconds that each batch took to load, and each step to compute."""
     reading, stepping = [], []
     for step in range(1, steps + WARM_UP + 1):
         start = now(device)
@@ -100,10 +100,10 @@ def run_steps(model, source, steps: int, device: str) -> tuple[list[float], list
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('-opt', default='options/train/LOLv1/irsde_small.yml', help='training option file')
-    parser.add_argument('--steps', type=int, default=20, help='steps to measure with each loss')
+    parser.add_argument('--steps', type=int, default=20, help='steps to measure for each loss')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu', choices=['cpu', 'cuda'])
-    arguments = parser.parse_args()
-    device, options = arguments.device, read_option_file(arguments.opt)
+    args = parser.parse_args()
+    device, options = args.device, read_option_file(args.opt)
     entropy = {key: value for key, value in options['train'].items() if key.endswith('_opt')}
     fast = 'triton' if device == 'cuda' else 'compiled'
     losses = {'L1': {'pixel_opt': {'type': 'L1Loss', 'compare': next(iter(entropy.values())).get('compare', 'state')}}}
@@ -113,11 +113,11 @@ def main() -> None:
             for key, value in entropy.items()
         }
 
-    table = Table(title=f'A training step of {Path(arguments.opt)} on {device}')
-    memory_columns = ('peak GPU memory, GB', 'of L1') if device == 'cuda' else ()
-    for column in ('loss', 'step, ms', 'of L1', *memory_columns):
+    table = Table(title=f'A training step of {Path(args.opt)} on {device}')
+    memory_columns = ('peak GPU memory, GB', 'relative to L1') if device == 'cuda' else ()
+    for column in ('loss', 'step, ms', 'relative to L1', *memory_columns):
         table.add_column(column, justify='left' if column == 'loss' else 'right')
-    parts_table = Table(title='What its parts take, ms')
+    parts_table = Table(title='Parts of a step, ms')
     with tempfile.TemporaryDirectory() as folder:
         source = batches(options, folder)
         first = None
@@ -126,7 +126,7 @@ def main() -> None:
             model = model_of(options, each, device)
             if device == 'cuda':
                 torch.cuda.reset_peak_memory_stats()
-            _, stepping = run_steps(model, source, arguments.steps, device)
+            _, stepping = run_steps(model, source, args.steps, device)
             memory = torch.cuda.max_memory_allocated() / 2**30 if device == 'cuda' else float('nan')
             step = statistics.median(stepping)
             first = first or (step, memory)
@@ -134,8 +134,8 @@ def main() -> None:
             table.add_row(*row, *([f'{memory:.2f}', f'{memory / first[1]:.3f}'] if memory_columns else []))
 
             parts = Parts(model, device)
-            reading, stepping = run_steps(model, source, arguments.steps, device)
-            counted = arguments.steps + WARM_UP
+            reading, stepping = run_steps(model, source, args.steps, device)
+            counted = args.steps + WARM_UP
             means = {'data': statistics.mean(reading), **{key: s / counted for key, s in parts.seconds.items()}}
             means['backward and the rest'] = statistics.mean(stepping) - sum(means.values()) + means['data']
             if not parts_table.columns:

@@ -96,6 +96,25 @@ def write_options(workdir, lolv1):
 
 
 @pytest.fixture
+def write_test(workdir, lolv1):
+    """Writes the option file of a test run, and random weights for it; changes as in `write_options`."""
+    from basicsr.archs import build_network
+
+    datasets = {'test_1': {'name': 'LOL', 'type': 'LowLightPairedDataset', 'dataroot': str(lolv1)}}
+
+    def write(**changes) -> Path:
+        path = {'pretrain_network_g': 'net.pth', 'param_key_g': 'params', 'strict_load_g': True}
+        test = {'scale': 1, 'datasets': datasets, 'path': path, 'val__suffix': '', 'train': None, 'logger': None}
+        options = train_options(lolv1, **{**test, **changes})
+        torch.save({'params': build_network(options['network_g']).state_dict()}, workdir / 'net.pth')
+        (workdir / 'test.yml').write_text(yaml.safe_dump(options, sort_keys=False))
+        return workdir / 'test.yml'
+
+    write.datasets = datasets
+    return write
+
+
+@pytest.fixture
 def pretrained(tmp_path):
     """A tiny model that does something."""
     from basicsr.utils.registry import ARCH_REGISTRY

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     import cv2
 
     from basicsr_entropy.data.checks import report
-    from basicsr_entropy.data.checks.check import check_sets
+    from basicsr_entropy.data.checks.check import check_datasets
 
     roots = [Path(root).expanduser().resolve() for root in args.root]
     picture = args.picture or f'check_{"_".join(root.name for root in roots)}.jpg'
@@ -59,17 +59,17 @@ def run(args: argparse.Namespace) -> int:
         raise FileExistsError(f'--fix-list: {args.fix_list} exists; remove it, or give another file')
     if args.json and Path(args.json).is_dir():
         raise IsADirectoryError(f'--json: {args.json} is a folder; give a file')
-    checked = check_sets(roots, args.layout, args.split, args.workers, args.exclude)
+    checked = check_datasets(roots, args.layout, args.split, args.workers, args.exclude)
     text = sys.stderr if args.json == '-' else sys.stdout
-    report.print_report(checked, None if args.all else report.SHOWN, text)
+    report.print_report(checked, None if args.all else report.MAX_PRINTED, text)
     if args.json == '-':
         print(report.as_json(checked))
     elif args.json:
         report.write_json(checked, args.json)
         print(f'findings: {args.json}', file=text)
     if args.fix_list:
-        number = report.write_fix_list(checked, args.fix_list)
-        print(f'fix list: {number} names in {args.fix_list}', file=text)
+        number = report.write_exclusion_list(checked, args.fix_list)
+        print(f'exclusion list: {number} names in {args.fix_list}', file=text)
     if written := report.write_picture(checked, picture):
         print(f'picture: {written}', file=text)
     return 0 if checked.clean else 3

@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the databases and prints what they hold; with --dry-run, prints an estimate."""
-    from basicsr_entropy.data.lmdb.prepare import estimate, prepare_stores
+    from basicsr_entropy.data.lmdb.prepare import estimate, prepare_lmdb
     from basicsr_entropy.data.lmdb.recipe import Recipe
 
     recipe = Recipe(args.encoding, args.crop_size, args.step, args.thresh)
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         written = estimate(args.root, **dataset)
     else:
-        written = prepare_stores(args.root, args.out, workers=args.workers, resume=args.resume, **dataset)
+        written = prepare_lmdb(args.root, args.out, workers=args.workers, resume=args.resume, **dataset)
     for split, counts in written.items():
         databases = f'{args.out}/{split}_lq.lmdb and {split}_gt.lmdb'
         print(

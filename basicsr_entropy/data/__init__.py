@@ -1,1 +1,1 @@
-"""Low-light data: published sets, LMDB databases, checks, and datasets for BasicSR."""
+"""Low-light data: published datasets, LMDB databases, checks, and dataset classes for BasicSR."""

@@ -1,4 +1,4 @@
-"""Processes that read ahead, for the passes over a whole set."""
+"""Worker processes that read ahead, for passes over a whole dataset."""
 
 import os
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from torch.utils.data import DataLoader, Dataset
 
 
 def in_workers(dataset: Dataset, workers: int) -> Iterator[Any]:
-    """The items of a dataset, in order and as they are; worker processes are there when this returns.
+    """Iterates over the items of a dataset in order, read by worker processes that have started when this returns.
 
     Args:
-        dataset: Gives items by their index.
-        workers: Number of processes; 0 reads in this one.
+        dataset: Map-style dataset; its items are passed on without collation.
+        workers: Number of processes; 0 reads in this process.
 
     Raises:
         ValueError: If the number is negative.
@@ -23,22 +23,22 @@ def in_workers(dataset: Dataset, workers: int) -> Iterator[Any]:
         raise ValueError(f'workers: must be at least 0, got {workers}')
     threads = cv2.getNumThreads()
     try:
-        # one thread each, or workers would fight over the CPUs; set before the fork, as a child would wait for ever for
-        # the threads of the pool that it copied to end
+        # one OpenCV thread per worker, so that workers do not compete for the CPUs; set before the fork, because a
+        # child would wait forever for the threads of the pool that it inherited
         cv2.setNumThreads(1)
-        start = partial(_end_without, os.getpid())
+        start = partial(_exit_if_orphaned, os.getpid())
         return iter(
-            DataLoader(dataset, batch_size=None, num_workers=workers, collate_fn=_as_it_is, worker_init_fn=start)
+            DataLoader(dataset, batch_size=None, num_workers=workers, collate_fn=_identity, worker_init_fn=start)
         )
     finally:
         cv2.setNumThreads(threads)
 
 
-def _end_without(parent: int, worker: int) -> None:
-    """Ends a worker whose parent was killed while it started: torch would take its new parent for the old, and wait."""
+def _exit_if_orphaned(parent: int, worker: int) -> None:
+    """Ends a worker whose parent was killed while it started; torch would mistake its new parent for the old one."""
     if os.getppid() != parent:
         os._exit(1)
 
 
-def _as_it_is(item: Any) -> Any:
+def _identity(item: Any) -> Any:
     return item

@@ -108,9 +108,9 @@ class Enhancer:
             ValueError: If the file is damaged, its weights do not fit the network, or its options are missing.
 
         Example:
-            >>> enhancer = Enhancer.from_pretrained('night_small', sampler='mr_ode', steps=4)
-            >>> enhancer.sampling['steps']
-            4
+            >>> enhancer = Enhancer.from_pretrained('night_small', sampler='mr_ode', steps=4, device='cpu')
+            >>> enhancer.device
+            device(type='cpu')
         """
         if isinstance(options, (str, Path)):
             options = read_option_file(str(options))

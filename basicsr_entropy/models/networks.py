@@ -21,7 +21,8 @@ def check_conditional_network(options: Mapping[str, Any], path: str) -> None:
 
     Raises:
         KeyError: If the type or an argument is unknown or missing.
-        ValueError: If an argument has the wrong type, or the network's forward does not take three inputs; names the registered networks that fit.
+        ValueError: If an argument has the wrong type, or the network's forward does not take three inputs; names the
+            registered networks that fit.
     """
     network = look_up_type(ARCH_REGISTRY, options, path)
     section_of(network, any_key=True).read({key: value for key, value in options.items() if key != 'type'}, path)

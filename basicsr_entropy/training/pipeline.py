@@ -15,7 +15,7 @@ from basicsr import train as basicsr_train
 from basicsr_entropy.config import check_options, parse_options
 from basicsr_entropy.config.parse import Options
 from basicsr_entropy.data.sets.layouts import shared_images
-from basicsr_entropy.data.sets.sources import layout_and_split
+from basicsr_entropy.data.sets.selection import layout_and_split
 from basicsr_entropy.training.results import metrics_recorded
 
 

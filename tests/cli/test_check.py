@@ -8,8 +8,8 @@ import cv2
 import pytest
 from helpers import CLI, assert_one_line, write_image
 
-from basicsr_entropy.data.checks.report import SHOWN
-from basicsr_entropy.data.datasets.sample import read_photograph
+from basicsr_entropy.data.checks.report import MAX_PRINTED
+from basicsr_entropy.data.datasets.demo_photographs import read_photograph
 
 
 @pytest.fixture
@@ -61,14 +61,14 @@ def test_runs_in_a_process_of_its_own(workdir):
 
 
 def test_all_findings_are_listed_on_request(run, views):
-    names = [f'extra{index}' for index in range(SHOWN + 2)]
+    names = [f'extra{index}' for index in range(MAX_PRINTED + 2)]
     for name in names:
         write_image(views / f'our485/low/{name}.png', cv2.imread(str(views / 'our485/low/1.png')))
     check = ('check', '--root', 'LOL', '--workers', '0')
     code, out, _ = run(*check)
     assert code == 3
     assert 'and 2 more' in out
-    assert sum(f'our485/low/{name}.png:' in out for name in names) == SHOWN
+    assert sum(f'our485/low/{name}.png:' in out for name in names) == MAX_PRINTED
     code, out, _ = run(*check, '--all')
     assert code == 3
     assert ' more' not in out

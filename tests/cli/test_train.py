@@ -12,7 +12,7 @@ import torch
 import yaml
 from helpers import CLI, assert_one_line, photograph, write_image, write_pairs
 
-from basicsr_entropy.data.lmdb.prepare import prepare_stores
+from basicsr_entropy.data.lmdb.prepare import prepare_lmdb
 
 
 def weights(path, key='params'):
@@ -167,7 +167,7 @@ def empty_low(root):
 BROKEN_DATA = [
     (lambda root: root.rename(root.with_name('gone')), r'datasets.train \(LOLv1\): dataroot: no folder .*/LOLv1'),
     (rename_high, r"datasets.train \(LOLv1\): split: no 'train' under .*LOLv1; splits there: test"),
-    (empty_low, r"datasets.train \(LOLv1\): split 'train': no image in the low-light folder .*our485/low"),
+    (empty_low, r"datasets.train \(LOLv1\): split 'train': no low-light images in .*our485/low"),
     (
         lambda root: (root / 'our485/low/00002.png').unlink(),
         r"split 'train': 3 low-light and 4 normal-light images do not pair; .* is .*high/00002.png",
@@ -266,7 +266,7 @@ def test_warns_of_images_shared_between_sets(run, write_options, lolv1, tmp_path
     roots = {'train': lolv1, 'val': tmp_path / 'LOLv2'}
     if stores:
         for name, root in roots.items():
-            prepare_stores(root, tmp_path / name)
+            prepare_lmdb(root, tmp_path / name)
             roots[name] = tmp_path / name
     roots = {f'datasets__{name}__dataroot': str(root) for name, root in roots.items()}
     path = write_options(**roots, train__total_iter=1)

@@ -6,7 +6,7 @@ from helpers import photograph, train_options
 from PIL import Image
 
 from basicsr_entropy.data.datasets.degradation import LowLightDegradation
-from basicsr_entropy.data.datasets.sample import read_photograph
+from basicsr_entropy.data.datasets.demo_photographs import read_photograph
 from basicsr_entropy.diffusion import SAMPLERS, Sampler, sample
 from basicsr_entropy.diffusion.tiling import Tiling
 from basicsr_entropy.inference.enhancer import Enhancer

@@ -1,1 +1,1 @@
-"""What is wrong with a set of pairs: measurements, findings, reports."""
+"""Checks of paired datasets: measurements of the images, findings, reports."""

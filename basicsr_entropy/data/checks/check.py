@@ -1,263 +1,299 @@
-"""What is wrong with a set of pairs: what would break a training, spoil a measurement, or is worth knowing."""
+"""Checks paired datasets for faults that break a training run or distort an evaluation, and for notable properties."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from basicsr_entropy.data.checks.measure import Measured, SplitSource, measure_all, split_sources
+from basicsr_entropy.data.checks.measure import MeasuredPair, measure_all
 from basicsr_entropy.data.checks.scenes import RELATED_RESPONSE, SAME_SCENE, similar_pairs
-from basicsr_entropy.data.lmdb.reader import store_key
+from basicsr_entropy.data.lmdb.reader import lmdb_key
 from basicsr_entropy.data.sets.exclusion import read_exclusion
+from basicsr_entropy.data.sets.layouts import check_splits
 from basicsr_entropy.data.sets.pairing import ROLES
+from basicsr_entropy.data.sets.splits import Split, find_splits
 
 SEVERITIES = ('error', 'warning', 'note')
-# kind: (severity, what is found)
+# kind: (severity, title)
 KINDS = {
-    'unreadable': ('error', 'images that cannot be read'),
-    'alone': ('error', 'images without a partner'),
-    'clash': ('error', 'images that share a name'),
-    'size': ('error', 'pairs of two sizes'),
-    'swapped': ('error', 'truths darker than their inputs; the sides may be swapped'),
-    'same': ('error', 'pairs of one and the same image'),
-    'leak': ('warning', 'training images that are tested on'),
-    'scene': ('warning', 'training images of a tested scene, in another exposure or nearly so'),
-    'unrelated': ('warning', 'pairs that seem to show different things'),
-    'shift': ('warning', 'pairs that are moved against each other'),
-    'alike': ('warning', 'pairs that hardly differ'),
-    'black': ('warning', 'images that are nearly black'),
-    'key': ('warning', 'names that stores could not tell apart'),
-    'twice': ('note', 'pairs that are there twice'),
-    'exposures': ('note', 'truths that several inputs share'),
-    'truths': ('note', 'inputs that several truths share'),
-    'shared': ('note', 'images that two splits share, both for training or both for testing'),
-    'similar': ('note', 'training images that resemble a tested one; have a look'),
-    'bits': ('note', 'images of more than 8 bits'),
+    'unreadable': ('error', 'unreadable images'),
+    'unpaired': ('error', 'unpaired images'),
+    'name_clash': ('error', 'images that share a name, so that pairs are ambiguous'),
+    'size_mismatch': ('error', 'pairs whose images differ in size'),
+    'swapped': ('error', 'pairs whose ground truth is darker than the low-light image; they may be swapped'),
+    'identical': ('error', 'pairs of two identical images'),
+    'leak': ('warning', 'training images that are also test images'),
+    'near_duplicate': ('warning', 'training images that are near-duplicates of test images'),
+    'unrelated': ('warning', 'pairs whose images seem to show different scenes'),
+    'misaligned': ('warning', 'misaligned pairs'),
+    'barely_different': ('warning', 'pairs whose images hardly differ'),
+    'black': ('warning', 'nearly black images'),
+    'key_clash': ('warning', 'names that get the same LMDB key'),
+    'duplicate': ('note', 'duplicate pairs'),
+    'shared_gt': ('note', 'ground truths shared by several low-light images'),
+    'shared_lq': ('note', 'low-light images shared by several ground truths'),
+    'shared_by_splits': ('note', 'images in two splits that are both for training or both for testing'),
+    'similar': ('note', 'training images that resemble test images; look at them'),
+    'bit_depth': ('note', 'images with more than 8 bits per channel'),
     'gray': ('note', 'gray images'),
     'alpha': ('note', 'images with an alpha channel'),
 }
-# LOL v1: no pair of 165 is moved by more than 1.4 pixels, and 96 % of moves by 2 are found, all of those by 2.5
-MOST_SHIFT = 1.5
-LEAST_DIFFERENCE = 2 / 255
-DARKEST = {'lq': 1 / 255, 'gt': 10 / 255}  # LOL v1: 2.5 and 53 levels at least
-_LEAST_LIKENESS = 0.4  # LOL v1: an input and its truth 0.48 at least
-_LEAST_TEXTURE = 3  # levels; deviation of a thumbnail below which a pair is too plain to be told from another
+# pixels; on LOL v1 no pair of 165 is misaligned by more than 1.4, and this threshold detects 96 % of artificial shifts
+# by 2 and all by 2.5
+MAX_SHIFT = 1.5
+MIN_DIFFERENCE = 2 / 255  # mean absolute difference of luma
+MIN_LUMA = {'lq': 1 / 255, 'gt': 10 / 255}  # the minima on LOL v1 are 2.5/255 and 53/255
+_MIN_SIMILARITY = 0.4  # the minimum over the pairs of LOL v1 is 0.48
+_MIN_TEXTURE = 3  # standard deviation of a thumbnail in levels; without texture no image can be told from another
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something found.
+    """A finding about one or several images.
 
     Attributes:
         kind: One of `KINDS`.
-        files: The files or keys it is about.
-        text: What is the matter with them.
-        weight: The larger the worse, within its kind.
-        pairs: The pairs it is about: one, or a training pair and a tested one.
-        drop: Names of what to leave out to be rid of it; see `exclusion`.
+        files: The files or LMDB keys it is about.
+        text: Details, to be shown after the files.
+        weight: Rank within its kind; larger is worse.
+        pairs: The pairs it is about: one, or a training and a test pair.
+        exclude: Names of the pairs whose exclusion resolves it; see `exclusion`.
     """
 
     kind: str
     files: tuple[str, ...]
     text: str
     weight: float = 0.0
-    pairs: tuple[Measured, ...] = ()
-    drop: tuple[str, ...] = ()
+    pairs: tuple[MeasuredPair, ...] = ()
+    exclude: tuple[str, ...] = ()
 
     @property
     def severity(self) -> str:
+        """One of `SEVERITIES`."""
         return KINDS[self.kind][0]
+
+    @property
+    def title(self) -> str:
+        """Title of the kind."""
+        return KINDS[self.kind][1]
 
 
 @dataclass(frozen=True)
-class Checked:
-    """Splits, what was measured of their pairs, and what was found, the worst first."""
+class CheckResult:
+    """Result of a check.
 
-    sources: list[SplitSource]
-    measured: list[Measured]
+    Attributes:
+        splits: The splits that were checked.
+        measured: Measurements of their pairs.
+        findings: Findings, the most severe first.
+    """
+
+    splits: list[Split]
+    measured: list[MeasuredPair]
     findings: list[Finding]
 
     @property
     def clean(self) -> bool:
-        """Whether there is nothing but notes."""
+        """Whether there are no findings but notes."""
         return all(finding.severity == 'note' for finding in self.findings)
 
 
-def check_sets(
+def check_datasets(
     roots: Sequence[str | Path],
     layout: str = 'auto',
     splits: Sequence[str] | None = None,
     workers: int = 0,
     exclude: str | Path | None = None,
-) -> Checked:
-    """Reads every pair of one or several sets once, and looks for what is wrong with them.
+) -> CheckResult:
+    """Checks one or several paired datasets; every image is read once.
 
     Args:
-        roots: Data roots: folders of published sets, or of stores.
-        layout: Layout of the sets, or 'auto'.
-        splits: Splits to look at; all by default.
-        workers: Processes that read; 0 reads in this one.
-        exclude: List of pairs to leave out.
+        roots: Data roots: folders of published datasets, or of LMDB databases.
+        layout: Layout of the folders, one of `LAYOUTS`. 'auto' detects it, and checks databases if there are any.
+        splits: Splits to check; all by default.
+        workers: Number of processes that read; 0 reads in this process.
+        exclude: Path of an exclusion list.
 
     Raises:
-        FileNotFoundError: If a set, an asked split or the list is not there.
-        ValueError: If folders of several layouts lie under a root.
+        FileNotFoundError: If a dataset, a requested split or the list does not exist.
+        ValueError: If the layout is unknown, or folders of several layouts lie under a root.
     """
     names = read_exclusion(exclude) if exclude else frozenset()
-    roots = dict.fromkeys(Path(root).expanduser().resolve() for root in roots)
-    sources = [source for root in roots for source in split_sources(root, layout, splits, names)]
-    measured = measure_all(sources, workers)
-    judge = _Judge(several=len({source.root for source in sources}) > 1)
-    findings = [finding for source in sources for finding in judge.names(source)]
+    chosen = []
+    for root in dict.fromkeys(Path(root).expanduser().resolve() for root in roots):
+        found = find_splits(root, layout, None if layout == 'auto' else 'disk')
+        check_splits(splits, [split.name for split in found], root)
+        chosen += [split.without(names) for split in found if not splits or split.name in splits]
+    measured = measure_all(chosen, workers)
+    judge = _Judge(several_roots=len({split.root for split in chosen}) > 1)
+    findings = [finding for split in chosen for finding in judge.names(split)]
     findings += [finding for each in measured for finding in judge.pair(each)]
     findings += judge.copies(measured)
-    # once a pair is known to leak, its likeness to others is no news
+    # that a leaked pair also resembles other test images needs no finding of its own
     leaked = {id(finding.pairs[0]) for finding in findings if finding.kind == 'leak'}
     findings += judge.scenes([each for each in measured if id(each) not in leaked])
     order = list(KINDS)
     findings.sort(key=lambda finding: (order.index(finding.kind), -finding.weight, finding.files))
-    return Checked(sources, measured, findings)
+    return CheckResult(chosen, measured, findings)
+
+
+def _is_training(split: Split) -> bool:
+    return split.name == 'train'
 
 
 class _Judge:
     """Turns measurements into findings.
 
     Args:
-        several: Whether names need their root before them.
+        several_roots: Whether names must begin with their data root to be unique.
     """
 
-    def __init__(self, several: bool) -> None:
-        self.several = several
+    def __init__(self, several_roots: bool) -> None:
+        self.several_roots = several_roots
 
-    def name(self, source: SplitSource, key: str) -> str:
-        """Name of a pair in a list to leave out."""
-        name = f'{source.split}/{key}'
-        return f'{source.root.name}/{name}' if self.several else name
+    def name(self, split: Split, key: str) -> str:
+        """Name of a pair in an exclusion list."""
+        return f'{_root(split).name}/{split.name}/{key}' if self.several_roots else f'{split.name}/{key}'
 
-    def shown(self, source: SplitSource, path: str | Path) -> str:
-        """A path as reports have it: from the root on."""
-        return Path(path).relative_to(source.root.parent if self.several else source.root).as_posix()
+    def shown(self, split: Split, path: str) -> str:
+        """A path relative to the data root, or, with several roots, to its parent."""
+        root = _root(split)
+        return Path(path).relative_to(root.parent if self.several_roots else root).as_posix()
 
-    def file(self, each: Measured, role: str) -> str:
-        return self.shown(each.source, each.source.path(role, getattr(each.pair, role)))
+    def file(self, each: MeasuredPair, role: str) -> str:
+        """The 'lq' or 'gt' file of a pair, as reports show it."""
+        return self.shown(each.split, each.split.path(role, each.name(role)))
 
-    def names(self, source: SplitSource) -> Iterator[Finding]:
-        """Of images that do not pair."""
-        for kind, text, odd_ones in (
-            ('alone', 'nothing of its name in {}', source.matched.alone),
-            ('clash', '{} is there too', source.matched.clashing),
-        ):
-            for odd in odd_ones:
-                file = self.shown(source, source.path(odd.role, odd.file))
-                drop = (self.name(source, odd.key),)
-                yield Finding(kind, (file,), text.format(self.shown(source, odd.other)), drop=drop)
-        keys = defaultdict(list)
-        for pair in source.matched.pairs:
-            keys[store_key(pair.key)].append(pair.key)
-        for key, several in keys.items():
-            # the name that is a key as it stands stays
-            spare = sorted(several, key=lambda each, key=key: (each != key, each))[1:]
-            if spare:
-                drop = tuple(self.name(source, each) for each in spare)
-                yield Finding('key', tuple(several), f"all would be '{key}'", drop=drop)
+    def names(self, split: Split) -> Iterator[Finding]:
+        """Findings about names: images that could not be paired, and names that get the same LMDB key."""
+        for fault in split.pairing.unpaired:
+            file, other = self.shown(split, split.path(fault.role, fault.name)), self.shown(split, fault.other)
+            yield Finding(
+                'unpaired', (file,), f'no image of its name in {other}', exclude=(self.name(split, fault.key),)
+            )
+        for fault in split.pairing.clashing:
+            file, other = (self.shown(split, split.path(fault.role, name)) for name in (fault.name, fault.other))
+            yield Finding(
+                'name_clash', (file,), f'shares its name with {other}', exclude=(self.name(split, fault.key),)
+            )
+        by_lmdb_key: dict[str, list[str]] = defaultdict(list)
+        for pair in split.pairing.pairs:
+            by_lmdb_key[lmdb_key(pair.key)].append(pair.key)
+        for key, clashing in by_lmdb_key.items():
+            if len(clashing) > 1:
+                kept = key if key in clashing else min(clashing)  # prefers the name that needs no change
+                exclude = tuple(self.name(split, each) for each in sorted(clashing) if each != kept)
+                yield Finding('key_clash', tuple(clashing), f"all would become '{key}'", exclude=exclude)
 
-    def pair(self, each: Measured) -> Iterator[Finding]:
-        """Of one pair."""
-
-        def found(kind: str, text: str, weight: float = 0.0, roles: Sequence[str] = ('lq',)) -> Finding:
-            files = tuple(self.file(each, role) for role in roles)
-            drop = () if KINDS[kind][0] == 'note' else (self.name(each.source, each.pair.key),)
-            return Finding(kind, files, text, weight, (each,), drop)
-
+    def pair(self, each: MeasuredPair) -> Iterator[Finding]:
+        """Findings about one pair."""
         lq, gt = each.lq, each.gt
         swapped = not lq.error and not gt.error and gt.luma < lq.luma
-        for role, image in zip(ROLES, (lq, gt)):
+        for role in ROLES:
+            image = each.image(role)
             if image.error:
-                yield found('unreadable', image.error, roles=(role,))
+                yield self._found(each, 'unreadable', image.error, roles=(role,))
                 continue
             if image.bits > 8:
-                yield found('bits', f'{image.bits} bits', roles=(role,))
+                yield self._found(each, 'bit_depth', f'{image.bits} bits', roles=(role,))
             if image.channels < 3:
-                yield found('gray', 'gray', roles=(role,))
+                yield self._found(each, 'gray', 'gray', roles=(role,))
             elif image.channels == 4:
-                yield found('alpha', 'alpha', roles=(role,))
-            if image.luma < DARKEST[role] and not swapped:
-                yield found('black', f'mean luma {255 * image.luma:.1f} of 255', 1 - image.luma, (role,))
+                yield self._found(each, 'alpha', 'alpha', roles=(role,))
+            if image.luma < MIN_LUMA[role] and not swapped:
+                text = f'mean luma {255 * image.luma:.1f} of 255'
+                yield self._found(each, 'black', text, 1 - image.luma, (role,))
         if lq.error or gt.error:
             return
         if each.difference is None:
-            yield found('size', '{}x{} and {}x{}'.format(*lq.size, *gt.size), roles=ROLES)
+            yield self._found(each, 'size_mismatch', '{}x{} and {}x{}'.format(*lq.size, *gt.size), roles=ROLES)
         elif lq.digest == gt.digest:
-            yield found('same', 'input and truth are equal', roles=ROLES)
-        elif each.difference < LEAST_DIFFERENCE:
-            yield found('alike', f'{255 * each.difference:.1f} of 255 apart', -each.difference, ROLES)
+            yield self._found(each, 'identical', 'all pixels are equal', roles=ROLES)
+        elif each.difference < MIN_DIFFERENCE:
+            text = f'mean difference {255 * each.difference:.1f} of 255'
+            yield self._found(each, 'barely_different', text, -each.difference, ROLES)
         else:
-            yield from self._contents(each, found)
+            yield from self._contents(each)
 
-    def _contents(self, each: Measured, found: Callable[..., Finding]) -> Iterator[Finding]:
-        """Of a pair whose two images are there, of one size, and differ."""
+    def _contents(self, each: MeasuredPair) -> Iterator[Finding]:
+        """Findings about the contents of two readable images of the same size that are not (nearly) equal."""
         if each.gt.luma < each.lq.luma:
-            text = f'mean luma {255 * each.lq.luma:.0f}, truth {255 * each.gt.luma:.0f}'
-            yield found('swapped', text, each.lq.luma - each.gt.luma)
-        dark = each.lq.luma < DARKEST['lq'] or each.gt.luma < DARKEST['gt']
-        plain = each.thumb.std() < _LEAST_TEXTURE
-        distance = float(np.hypot(*each.moved))
+            text = f'mean luma {255 * each.lq.luma:.0f}, ground truth {255 * each.gt.luma:.0f}'
+            yield self._found(each, 'swapped', text, each.lq.luma - each.gt.luma)
+        dark = each.lq.luma < MIN_LUMA['lq'] or each.gt.luma < MIN_LUMA['gt']
+        textured = each.thumbnail is not None and each.thumbnail.std() >= _MIN_TEXTURE
+        dx, dy = each.shift
+        distance = float(np.hypot(dx, dy))
         if each.response >= RELATED_RESPONSE:
-            if distance > MOST_SHIFT:
-                text = f'by {distance:.1f} pixels ({each.moved[0]:+.1f} across, {each.moved[1]:+.1f} down)'
-                yield found('shift', text, distance)
-        elif each.likeness < _LEAST_LIKENESS and not dark and not plain:
-            yield found('unrelated', f'similarity {each.likeness:.2f}', -each.likeness, ROLES)
+            if distance > MAX_SHIFT:
+                text = f'shifted by {distance:.1f} pixels ({dx:+.1f} horizontally, {dy:+.1f} vertically)'
+                yield self._found(each, 'misaligned', text, distance)
+        elif each.similarity < _MIN_SIMILARITY and textured and not dark:
+            yield self._found(each, 'unrelated', f'similarity {each.similarity:.2f}', -each.similarity, ROLES)
 
-    def copies(self, measured: Sequence[Measured]) -> Iterator[Finding]:
-        """Of images with equal pixels in several pairs."""
-        told = set()
+    def _found(
+        self, each: MeasuredPair, kind: str, text: str, weight: float = 0.0, roles: Sequence[str] = ('lq',)
+    ) -> Finding:
+        files = tuple(self.file(each, role) for role in roles)
+        exclude = () if KINDS[kind][0] == 'note' else (self.name(each.split, each.pair.key),)
+        return Finding(kind, files, text, weight, (each,), exclude)
+
+    def copies(self, measured: Sequence[MeasuredPair]) -> Iterator[Finding]:
+        """Findings about images with equal pixels in several pairs."""
+        reported = set()
         for role in ROLES:
             groups = defaultdict(list)
             for each in measured:
-                image = getattr(each, role)
-                if not image.error:
-                    groups[image.digest].append(each)
+                if not each.image(role).error:
+                    groups[each.image(role).digest].append(each)
             for group in groups.values():
-                # what is tested on stays; else the first one does
-                first = next((each for each in group if not each.source.trained_on), group[0])
+                # a test pair is kept, else the first one
+                kept = next((each for each in group if not _is_training(each.split)), group[0])
                 for each in group:
-                    kind = _kind_of_copy(each, first, role)
-                    if each is first or (id(each), kind) in told:
+                    kind = _kind_of_copy(each, kept, role)
+                    if each is kept or (id(each), kind) in reported:
                         continue
-                    told.add((id(each), kind))
-                    drops = kind in ('leak', 'twice') and each.source.trained_on
+                    reported.add((id(each), kind))
+                    excludable = kind in ('leak', 'duplicate') and _is_training(each.split)
                     yield Finding(
                         kind,
                         (self.file(each, role),),
-                        f'is {self.file(first, role)}',
-                        pairs=(each, first),
-                        drop=(self.name(each.source, each.pair.key),) if drops else (),
+                        f'identical to {self.file(kept, role)}',
+                        pairs=(each, kept),
+                        exclude=(self.name(each.split, each.pair.key),) if excludable else (),
                     )
 
-    def scenes(self, measured: Sequence[Measured]) -> Iterator[Finding]:
-        """Of training pairs that show what is tested on."""
-        seen = [each for each in measured if each.thumb is not None]
-        for i, j, score in similar_pairs([each.thumb for each in seen], [each.source.trained_on for each in seen]):
-            trained, tested = (seen[i], seen[j]) if seen[i].source.trained_on else (seen[j], seen[i])
+    def scenes(self, measured: Sequence[MeasuredPair]) -> Iterator[Finding]:
+        """Findings about training pairs that show scenes of test pairs."""
+        readable = [(each, each.thumbnail) for each in measured if each.thumbnail is not None]
+        thumbnails = [thumbnail for _, thumbnail in readable]
+        for i, j, score in similar_pairs(thumbnails, [_is_training(each.split) for each, _ in readable]):
+            first, second = readable[i][0], readable[j][0]
+            train, test = (first, second) if _is_training(first.split) else (second, first)
             same = score >= SAME_SCENE
             yield Finding(
-                'scene' if same else 'similar',
-                (self.file(trained, 'gt'),),
-                f'like {self.file(tested, "gt")}, similarity {score:.2f}',
+                'near_duplicate' if same else 'similar',
+                (self.file(train, 'gt'),),
+                f'like {self.file(test, "gt")}, similarity {score:.2f}',
                 score,
-                (trained, tested),
-                (self.name(trained.source, trained.pair.key),) if same else (),
+                (train, test),
+                (self.name(train.split, train.pair.key),) if same else (),
             )
 
 
-def _kind_of_copy(each: Measured, first: Measured, role: str) -> str:
-    if each.source.trained_on != first.source.trained_on:
+def _root(split: Split) -> Path:
+    if split.root is None:
+        raise ValueError(f'{split.title}: the split has no data root')
+    return split.root
+
+
+def _kind_of_copy(each: MeasuredPair, kept: MeasuredPair, role: str) -> str:
+    if _is_training(each.split) != _is_training(kept.split):
         return 'leak'
-    if each.source is not first.source:
-        return 'shared'
-    if (each.lq.digest, each.gt.digest) == (first.lq.digest, first.gt.digest):
-        return 'twice'
-    return 'truths' if role == 'lq' else 'exposures'
+    if each.split is not kept.split:
+        return 'shared_by_splits'
+    if (each.lq.digest, each.gt.digest) == (kept.lq.digest, kept.gt.digest):
+        return 'duplicate'
+    return 'shared_lq' if role == 'lq' else 'shared_gt'

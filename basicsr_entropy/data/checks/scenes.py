@@ -1,7 +1,7 @@
-"""Whether two images show one scene: by structure, which outlasts another exposure, and how far one is moved.
+"""Detects near-duplicates by their structure, independent of exposure, and measures the shift between two images.
 
-Everything works on the logarithm of luma, where a gain is a constant and a gamma a factor; derivatives and normalised
-correlation then see neither.
+Images are compared by the logarithm of luma, in which a gain is an additive constant and a gamma a factor. Derivatives
+cancel the former and normalised correlation the latter.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,33 +9,37 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
-THUMBNAIL = 128  # pixels to a side of what is kept of an image
-# Measured on 165 LOL v1 truths and versions of them under gains of 0.3 to 2, gammas of 0.75 to 1.35, noise of 0.03 and
-# moves of up to 8 of 600 pixels: versions correlate by 0.86 or more, the likest other arrangement of the same objects
-# by 0.82, other scenes by less than 0.5.
+THUMBNAIL = 128  # side length of a thumbnail in pixels
+# Measured on 165 ground truths of LOL v1 and versions of them with gains of 0.3 to 2, gammas of 0.75 to 1.35, noise of
+# standard deviation 0.03 and shifts of up to 8 of 600 pixels: versions have a similarity of 0.86 or more, the most
+# similar different arrangement of the same objects 0.82, other scenes less than 0.5.
 SAME_SCENE = 0.85
 SIMILAR_SCENE = 0.7
-RELATED_RESPONSE = 0.1  # LOL v1: the images of a pair 0.31 and more, those of two pairs 0.08 and less
-_CANDIDATE = 0.4  # of the coarse signatures; versions as above have 0.8 and more
-_NEIGHBOURS = 8  # candidates an image at most
-_SIGNATURE = 16
-_LEVEL = 0.02  # keeps the noise of black out of the logarithm
+RELATED_RESPONSE = 0.1  # on LOL v1: 0.31 or more for the images of a pair, 0.08 or less for those of two pairs
+_CANDIDATE = 0.4  # minimum correlation of two coarse signatures; versions as above have 0.8 or more
+_NEIGHBOURS = 8  # maximum number of candidates per image
+_SIGNATURE = 16  # side length of a coarse signature in pixels
+_LEVEL = 0.02  # added to luma, so that the logarithm does not amplify the noise of black
 _SATURATED = 0.97
 _BLOCK = 1024  # rows of one matrix product
-_WINDOW = 1024  # pixels to a side of what a shift is measured on
-_LEAST_SIDE = 16  # pixels; smaller images are not followed
-_SHARP_RESPONSE = 0.3  # below it noise may move the peak of a window by a pixel
+_WINDOW = 1024  # side length in pixels of the window on which a shift is measured
+_MIN_SIDE = 16  # pixels; no shift is measured on smaller images
+_SHARP_RESPONSE = 0.3  # below it, noise may displace the peak by a pixel
 
 
 def thumbnail(luma: np.ndarray) -> np.ndarray:
-    """What is kept of an image: uint8 (128, 128) of luma (H, W), float, range [0, 1]."""
+    """Thumbnail of an image: uint8 (128, 128).
+
+    Args:
+        luma: Luma (H, W), float, range [0, 1].
+    """
     small = cv2.resize(luma, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
     return np.round(small * 255).clip(0, 255).astype(np.uint8)
 
 
-def _signature(thumb: np.ndarray) -> np.ndarray:
-    """Derivatives of a coarse log-luma, of unit length."""
-    small = cv2.resize(thumb.astype(np.float32) / 255, (_SIGNATURE, _SIGNATURE), interpolation=cv2.INTER_AREA)
+def _signature(thumbnail: np.ndarray) -> np.ndarray:
+    """Coarse derivatives of log-luma as a vector of unit length."""
+    small = cv2.resize(thumbnail.astype(np.float32) / 255, (_SIGNATURE, _SIGNATURE), interpolation=cv2.INTER_AREA)
     log = np.log(small + _LEVEL)
     values = np.concatenate([cv2.Sobel(log, cv2.CV_32F, 1, 0).ravel(), cv2.Sobel(log, cv2.CV_32F, 0, 1).ravel()])
     values -= values.mean()
@@ -43,48 +47,55 @@ def _signature(thumb: np.ndarray) -> np.ndarray:
 
 
 def similar_pairs(
-    thumbs: Sequence[np.ndarray], groups: Sequence[int], least: float = SIMILAR_SCENE
+    thumbnails: Sequence[np.ndarray], groups: Sequence[int], threshold: float = SIMILAR_SCENE
 ) -> Iterator[tuple[int, int, float]]:
-    """Images of different groups that are alike in structure.
+    """Finds images of different groups with similar structure.
 
-    Coarse signatures are compared each with each by matrix products, and the likest few of an image by `similarity`.
+    Coarse signatures of all images are compared by matrix products, and the best candidates of each image by
+    `similarity`.
 
     Args:
-        thumbs: Of N images, from `thumbnail`.
-        groups: Number of each image's group.
-        least: Smallest similarity.
+        thumbnails: Thumbnails of N images, from `thumbnail`.
+        groups: Group of each image.
+        threshold: Minimum similarity.
 
     Yields:
         (i, j, similarity) with i < j.
     """
-    if not thumbs:
+    if not thumbnails:
         return
-    signatures, groups = np.stack([_signature(thumb) for thumb in thumbs]), np.asarray(groups)
+    signatures, labels = np.stack([_signature(each) for each in thumbnails]), np.asarray(groups)
     seen = set()
     for start in range(0, len(signatures), _BLOCK):
         scores = signatures[start : start + _BLOCK] @ signatures.T
-        scores[groups[start : start + _BLOCK, None] == groups] = -1
+        scores[labels[start : start + _BLOCK, None] == labels] = -1
         count = min(_NEIGHBOURS, len(signatures))
-        for row, likest in enumerate(np.argpartition(scores, -count, axis=1)[:, -count:], start):
-            for other in map(int, likest):
+        for row, candidates in enumerate(np.argpartition(scores, -count, axis=1)[:, -count:], start):
+            for other in map(int, candidates):
                 pair = min(row, other), max(row, other)
                 if scores[row - start, other] < _CANDIDATE or pair in seen:
                     continue
                 seen.add(pair)
-                score = similarity(thumbs[pair[0]], thumbs[pair[1]])
-                if score >= least:
+                score = similarity(thumbnails[pair[0]], thumbnails[pair[1]])
+                if score >= threshold:
                     yield *pair, score
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> float:
-    """Correlation of the local structure of two thumbnails, after the best move, where neither is saturated; -1..1."""
-    a, b = (cv2.GaussianBlur(thumb.astype(np.float32) / 255, (0, 0), 1) for thumb in (a, b))
+    """Structural similarity of two thumbnails, -1 to 1.
+
+    This is the correlation of their high-pass filtered log-luma after alignment, where neither is saturated.
+
+    Args:
+        a, b: Thumbnails from `thumbnail`.
+    """
+    a, b = (cv2.GaussianBlur(each.astype(np.float32) / 255, (0, 0), 1) for each in (a, b))
     fine = [_without_shading(np.log(image + _LEVEL)) for image in (a, b)]
     window = cv2.createHanningWindow((THUMBNAIL, THUMBNAIL), cv2.CV_32F)
-    (dx, dy), _ = cv2.phaseCorrelate(*fine, window)
+    (dx, dy), _ = cv2.phaseCorrelate(fine[0], fine[1], window)
     margin = THUMBNAIL // 16
     if max(abs(dx), abs(dy)) < margin:
-        matrix = np.float32([[1, 0, dx], [0, 1, dy]])
+        matrix = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         b, fine[1] = (cv2.warpAffine(image, matrix, image.shape, flags=flags) for image in (b, fine[1]))
     seen = (a < _SATURATED) & (b < _SATURATED)
@@ -100,21 +111,19 @@ def _without_shading(image: np.ndarray) -> np.ndarray:
 
 
 def shift(lq: np.ndarray, gt: np.ndarray) -> tuple[float, float, float]:
-    """How far the second image is moved against the first.
+    """Displacement of the second image w.r.t. the first, by phase correlation of the gradients of log-luma.
 
-    Phase correlation of the gradients of log-luma. Large images are compared as a whole at a lower resolution, and then
-    in their middle at full resolution.
+    Large images are first compared as a whole at a lower resolution, and then at full resolution in their centre.
 
     Args:
-        lq: Luma (H, W), float32, range [0, 1].
-        gt: The same of the same size.
+        lq, gt: Luma (H, W) of two images of the same size, float32, range [0, 1].
 
     Returns:
-        dx and dy in pixels, and how sharp the peak is, 0 to 1: below `RELATED_RESPONSE` the images have nothing in
-        common that could be followed.
+        dx and dy in pixels, and the response, 0 to 1, which tells how distinct the peak is: below `RELATED_RESPONSE`
+        the images have no structure in common, and the displacement means nothing.
     """
     height, width = lq.shape
-    if min(height, width) < _LEAST_SIDE:
+    if min(height, width) < _MIN_SIDE:
         return 0.0, 0.0, 0.0
     factor = max(height, width) / _WINDOW
     if factor <= 1:
@@ -132,7 +141,7 @@ def shift(lq: np.ndarray, gt: np.ndarray) -> tuple[float, float, float]:
         )
         if fine[2] >= _SHARP_RESPONSE:
             return left + fine[0], top + fine[1], fine[2]
-    # a middle without texture tells nothing, and the whole less than half of its own pixel
+    # the centre has too little texture; the reduced images resolve no shift below half of their pixel
     return (dx, dy, response) if max(abs(dx), abs(dy)) > factor / 2 else (0.0, 0.0, response)
 
 
@@ -141,5 +150,5 @@ def _phase_shift(lq: np.ndarray, gt: np.ndarray) -> tuple[float, float, float]:
     for image in (lq, gt):
         log = np.log(cv2.GaussianBlur(np.ascontiguousarray(image), (0, 0), 1) + 0.01)
         edges.append(cv2.magnitude(cv2.Sobel(log, cv2.CV_32F, 1, 0), cv2.Sobel(log, cv2.CV_32F, 0, 1)))
-    (dx, dy), response = cv2.phaseCorrelate(*edges, cv2.createHanningWindow(lq.shape[::-1], cv2.CV_32F))
+    (dx, dy), response = cv2.phaseCorrelate(edges[0], edges[1], cv2.createHanningWindow(lq.shape[::-1], cv2.CV_32F))
     return dx, dy, response

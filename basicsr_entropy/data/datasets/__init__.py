@@ -1,4 +1,4 @@
-"""Datasets for BasicSR's dataset registry."""
+"""Dataset classes that BasicSR's dataset registry holds."""
 
 import basicsr  # noqa: F401  (first: its import registers the classes below)
 

@@ -1,4 +1,4 @@
-"""Night from day: a dark, noisy photograph made from a well-lit one."""
+"""Synthetic low-light degradation: turns a well-lit photograph into a dark, noisy one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,26 +7,26 @@ import numpy as np
 
 from basicsr_entropy._checks import is_whole
 
-Range = Sequence[float]  # (lowest, highest), drawn from uniformly
+Range = Sequence[float]  # (lowest, highest) of a uniform distribution
 
 
 @dataclass(frozen=True)
 class LowLightDegradation:
-    """What a camera would have recorded of the same scene with far less light.
+    """Simulates a photograph of the same scene that was taken in far less light.
 
-    The image is taken back to linear light, dimmed, given another white balance, the Poisson noise of counted photons
-    and the Gaussian noise of the readout, and encoded again.
+    The image is linearised, darkened, multiplied by white-balance gains, given Poisson noise (shot noise) and Gaussian
+    noise (read noise), gamma-encoded again and quantised. Values of each range are drawn per image.
 
     Attributes:
-        gamma: Exponent of the encoding; linear light is value^gamma.
-        exposure: Stops of light taken away; one stop halves it.
-        full_well: Photons that a pixel of value 1 counts; fewer are noisier.
-        read_noise: Deviation of the readout's noise, in shares of full scale in linear light.
-        white_balance: Gains of red and of blue.
-        bits: Bits a value is stored in.
+        gamma: Exponent of the gamma encoding; linear light is value ** gamma.
+        exposure: Range of the darkening in stops; each stop halves the light.
+        full_well: Range of the number of photons at value 1; fewer photons mean more noise.
+        read_noise: Range of the standard deviation of the read noise, in linear light, as a fraction of full scale.
+        white_balance: Range of the gains of the red and the blue channel.
+        bits: Bits per channel of the result, 1 to 16.
 
     Raises:
-        ValueError: If a range is not (lowest, highest), or a value is out of its domain.
+        ValueError: If a range is not (lowest, highest), or a value is outside its domain.
     """
 
     gamma: float = 2.2
@@ -49,14 +49,14 @@ class LowLightDegradation:
             raise ValueError(f'bits must be a whole number from 1 to 16, got {self.bits!r}')
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Darkens an image.
+        """Degrades an image.
 
         Args:
-            image: (H, W, 3), range [0, 1], red and blue first and last in either order.
-            rng: Source of all randomness; the same state gives the same result.
+            image: RGB or BGR image (H, W, 3), range [0, 1].
+            rng: Random generator; the same state gives the same result.
 
         Returns:
-            Float32 image of the same shape, range [0, 1].
+            Degraded image, float32, of the same shape and channel order, range [0, 1].
         """
         light = image.astype(np.float64) ** self.gamma
         gains = np.array([rng.uniform(*self.white_balance), 1.0, rng.uniform(*self.white_balance)])

@@ -22,7 +22,7 @@ from basicsr_entropy.data.sets.layouts import LAYOUTS, SPLITS
 
 
 def option_path(opt: Mapping[str, Any]) -> str:
-    """Where a dataset's options stand in the option file, e.g. 'datasets.train (LOLv1)'."""
+    """Path of a dataset's options in an option file, for error messages, e.g. datasets.train (LOLv1)."""
     return f'datasets.{opt.get("phase", "?")} ({opt.get("name", "unnamed")})'
 
 

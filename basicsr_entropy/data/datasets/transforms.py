@@ -1,6 +1,6 @@
-"""Data augmentation of training pairs beside crops, flips and turns; off by default.
+"""Data augmentation of training pairs beyond crops, flips and quarter turns; off by default.
 
-Everything is drawn from `random`, which BasicSR seeds in every worker; an augmentation that is off draws nothing.
+Random numbers come from `random`, which BasicSR seeds in every worker. Augmentation that is off draws none.
 """
 
 import random
@@ -14,7 +14,7 @@ from basicsr_entropy.data.datasets.options import LowLightDataset, Mixup, Rescal
 
 
 class Augmentation:
-    """The options rescale, exposure_jitter and mixup of a training dataset; outside training nothing is changed.
+    """Augmentation by the options rescale, exposure_jitter and mixup of a dataset; inactive outside training.
 
     Args:
         options: Options of the dataset.
@@ -27,15 +27,19 @@ class Augmentation:
         self.gains: Sequence[float] | None = getattr(options, 'exposure_jitter', None) if trains else None
 
     def rescale(self, *images: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Perhaps resizes whole images (H, W, C), all alike; the first may be smaller than the others by a factor.
+        """Resizes images by the factor `scale`, with probability `prob`.
 
-        Images keep their type; where nothing is drawn they are the same objects, be they views of a store.
+        Args:
+            *images: Images (H, W, C). The others may be larger than the first by an integer factor, which is kept.
+
+        Returns:
+            Resized images of the same dtype, or the images themselves.
         """
         if self.rescaling is None or random.random() >= self.rescaling.prob:
             return images
         scale, (height, width) = self.rescaling.scale, images[0].shape[:2]
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        # neither overshoots
+        # neither of the two overshoots
         interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         times = [image.shape[0] // height for image in images]
         return tuple(
@@ -44,20 +48,26 @@ class Augmentation:
         )
 
     def expose(self, lq: np.ndarray) -> np.ndarray:
-        """Perhaps changes the exposure of an input, which is then float32: the few levels of the dark stay apart."""
+        """Multiplies an lq image by a random gain, if exposure_jitter is on.
+
+        Returns:
+            The image as float32, range [0, 1], since 8 bits would merge dark levels; or the image itself.
+        """
         return lq if self.gains is None else (to_float(lq) * np.float32(random.uniform(*self.gains))).clip(0, 1)
 
     def mix(self, images: Sequence[np.ndarray], other: Callable[[], Sequence[np.ndarray]]) -> Sequence[np.ndarray]:
-        """Perhaps mixes a pair with another; both sides alike, by a share from a beta distribution.
+        """Mixup: blends a pair with another one, with probability `prob`.
+
+        The weight is drawn from Beta(beta, beta), and is the same for lq and gt.
 
         Args:
             images: lq and gt.
             other: Draws another pair of the same sizes.
 
         Returns:
-            The images, or mixed ones, float32.
+            Blended images, float32, range [0, 1]; or the images themselves.
         """
         if self.mixing is None or random.random() >= self.mixing.prob:
             return images
-        share = np.float32(random.betavariate(self.mixing.beta, self.mixing.beta))
-        return [share * to_float(own) + (1 - share) * to_float(drawn) for own, drawn in zip(images, other())]
+        weight = np.float32(random.betavariate(self.mixing.beta, self.mixing.beta))
+        return [weight * to_float(own) + (1 - weight) * to_float(drawn) for own, drawn in zip(images, other())]

@@ -1,1 +1,1 @@
-"""LMDB databases of images: reading, and writing them from published sets."""
+"""Image databases in BasicSR's LMDB format: reading them, and writing them from published datasets."""

@@ -1,4 +1,8 @@
-"""The list of what is done: a line a pair, from which a killed run goes on and a finished store is described."""
+"""Journal of a database that is being written: one JSON line per pair.
+
+A killed run is resumed from the journal, and meta_info.txt and manifest.json of the finished databases are made from
+it.
+"""
 
 import json
 import os
@@ -12,10 +16,10 @@ from basicsr_entropy.data.lmdb.recipe import EncodedPair
 
 
 class Journal:
-    """A file of JSON lines that is only ever added to.
+    """An append-only file of JSON lines.
 
     Args:
-        path: The file; made if need be. A last line that a kill cut short is taken off.
+        path: Path of the file; created if missing. An incomplete last line, left by a kill, is removed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -24,13 +28,14 @@ class Journal:
         os.truncate(path, path.read_bytes().rfind(b'\n') + 1)
 
     def __bool__(self) -> bool:
+        """Whether there is any entry."""
         return self.path.stat().st_size > 0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Entries, in the order they were added.
+        """Iterates over the entries in the order they were added.
 
         Raises:
-            ValueError: If one is damaged.
+            ValueError: If an entry is damaged.
         """
         with open(self.path, encoding='utf-8') as lines:
             for number, line in enumerate(lines, 1):
@@ -40,7 +45,11 @@ class Journal:
                     raise ValueError(f'{self.path}, line {number} is damaged; remove {self.path.parent}') from error
 
     def add(self, pairs: Iterable[EncodedPair]) -> None:
-        """Adds pairs that are in the stores, and is on disk when it returns."""
+        """Appends pairs whose images are in the databases, and syncs the file to disk.
+
+        Raises:
+            OSError: If the file cannot be written.
+        """
         try:
             with open(self.path, 'a', encoding='utf-8') as file:
                 for encoded in pairs:
@@ -53,7 +62,7 @@ class Journal:
 
 def _entry(encoded: EncodedPair) -> dict[str, Any]:
     pair = encoded.pair
-    entry = {'key': pair.key, 'stamps': encoded.stamps}
+    entry: dict[str, Any] = {'key': pair.key, 'stamps': encoded.stamps}
     if encoded.error is not None:
         return {**entry, 'skipped': {'lq': pair.lq, 'gt': pair.gt, 'reason': encoded.error}}
     sides = zip(encoded.values['lq'], encoded.values['gt'])
@@ -61,13 +70,16 @@ def _entry(encoded: EncodedPair) -> dict[str, Any]:
 
 
 def describe(entries: Iterable[dict[str, Any]], role: str) -> tuple[str, dict[str, Any]]:
-    """The text of meta_info.txt of a role's store, and what its manifest counts.
+    """Describes the database of a role, 'lq' or 'gt', from the entries of a journal.
 
     Returns:
-        The text; and pairs, images, bytes, shapes (number of images of each size and depth), skipped (pairs that
-        could not be read, with the reason), sha256 (of each value).
+        The text of meta_info.txt, and the manifest's fields pairs, images, bytes, shapes (number of images by size and
+        dtype), skipped (pairs that could not be read, with the reason) and sha256 (checksums of the values by key).
     """
-    lines, shapes, skipped, checksums = [], Counter(), [], {}
+    lines: list[str] = []
+    shapes: Counter[str] = Counter()
+    skipped: list[dict[str, str]] = []
+    checksums: dict[str, str] = {}
     pairs = size = 0
     for entry in entries:
         if 'skipped' in entry:

@@ -1,7 +1,9 @@
-"""LMDB stores of images in BasicSR's format: data.mdb beside meta_info.txt with a line `key.png (h,w,c) 1` an image.
+"""Reads LMDB databases of images in BasicSR's format.
 
-A store that this package wrote has a manifest as well, which tells how its images are encoded. Raw ones are pixels in
-rows, BGR, of 8 or 16 bits (little endian): a crop of them is read where it lies, without decoding the image.
+A database is a folder with LMDB's data.mdb and a meta_info.txt that has one line `key.png (h,w,c) 1` per image. Those
+that this package writes also have a manifest.json, which names the dataset and how the images are encoded. In a raw
+database the values are pixels instead of image files: BGR, row by row, with 8 or 16 bits per channel (little endian).
+A crop of a raw image is read straight from the memory map, without decoding the image.
 """
 
 import json
@@ -21,16 +23,16 @@ from basicsr_entropy._images import decode_image
 
 META_INFO = 'meta_info.txt'
 MANIFEST = 'manifest.json'
-MAX_KEY = 511  # bytes; what LMDB is compiled for
-RAW_DTYPES = {1: np.dtype('u1'), 2: np.dtype('<u2')}  # by bytes a value
+MAX_KEY = 511  # bytes; LMDB's compile-time limit
+RAW_DTYPES: dict[int, np.dtype] = {1: np.dtype('u1'), 2: np.dtype('<u2')}  # by bytes per value
 _META_LINE = re.compile(r'(?P<key>.+)\.png \((?P<shape>\d+,\d+,\d+)\) \d+')
 
 
-def store_key(name: str) -> str:
-    """Key of an image named `name`, without dots: BasicSR cuts keys at their first.
+def lmdb_key(name: str) -> str:
+    """LMDB key of an image name: its dots become underscores, since BasicSR cuts keys at the first dot.
 
     Raises:
-        ValueError: If a key cannot be made of the name.
+        ValueError: If the name is not valid UTF-8, holds a control character or is too long for a key.
     """
     key = name.replace('.', '_')
     try:
@@ -40,13 +42,18 @@ def store_key(name: str) -> str:
     if not key.isprintable():
         raise ValueError(f'{name!r} holds a control character; rename the file')
     if size > MAX_KEY:
-        raise ValueError(f'{name}: a name of {size} bytes, and a store takes {MAX_KEY}; rename the file')
+        raise ValueError(f'{name}: the name has {size} bytes, an LMDB key at most {MAX_KEY}; rename the file')
     return key
 
 
-def store_path(folder: str | Path, split: str, role: str) -> Path:
-    """Where the store of a split's 'lq' or 'gt' images lies."""
+def lmdb_path(folder: str | Path, split: str, role: str) -> Path:
+    """Path of the database with a split's 'lq' or 'gt' images."""
     return Path(folder).expanduser() / f'{split}_{role}.lmdb'
+
+
+def lmdb_splits(folder: str | Path) -> set[str]:
+    """Names of the splits whose databases lie in a folder."""
+    return {path.name.removesuffix('_lq.lmdb') for path in Path(folder).expanduser().glob('*_lq.lmdb')}
 
 
 def meta_line(key: str, height: int, width: int) -> str:
@@ -55,15 +62,15 @@ def meta_line(key: str, height: int, width: int) -> str:
 
 
 def read_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
-    """Keys of a store with the shapes (H, W, C) of their images, in the order of its meta_info.txt.
+    """Shapes (H, W, C) of a database's images by key, in the order of its meta_info.txt.
 
     Raises:
-        FileNotFoundError: If it is no store.
+        FileNotFoundError: If the path is not an LMDB database.
         ValueError: If a line of meta_info.txt is not in BasicSR's format.
     """
     meta = Path(path) / META_INFO
     if not (Path(path) / 'data.mdb').is_file() or not meta.is_file():
-        raise FileNotFoundError(f'{path} is no LMDB store: it needs data.mdb and {META_INFO}')
+        raise FileNotFoundError(f'{path} is not an LMDB database of images: it needs data.mdb and {META_INFO}')
     shapes = {}
     with open(meta, encoding='utf-8') as lines:
         for number, line in enumerate(lines, 1):
@@ -75,10 +82,10 @@ def read_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:
-    """What a store's manifest says; empty for a store that another program wrote.
+    """Content of a database's manifest.json; empty for a database that another program wrote.
 
     Raises:
-        ValueError: If it is damaged.
+        ValueError: If the manifest is damaged.
     """
     manifest = Path(path) / MANIFEST
     if not manifest.is_file():
@@ -87,97 +94,123 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         content = json.loads(manifest.read_text(encoding='utf-8'))
         return {**content, 'encoding': content['options']['encoding']}
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f'{manifest} is damaged ({error}); prepare the store anew') from error
+        raise ValueError(f'{manifest} is damaged ({error}); prepare the database again') from error
 
 
-def open_environment(path: str | Path, **options: Any) -> lmdb.Environment:
-    """Opens an LMDB environment after a look at its size: reading past the end of a cut file kills the process.
+def read_origin(path: str | Path) -> tuple[str, str] | None:
+    """Published layout and split that a database was written from; None where no manifest records them.
 
     Raises:
-        ValueError: If data.mdb is damaged or shorter than its own page count.
+        ValueError: If the manifest is damaged.
+    """
+    manifest = read_manifest(path)
+    return (manifest['layout'], manifest['split']) if 'layout' in manifest and 'split' in manifest else None
+
+
+def open_environment(path: str | Path, **kwargs: Any) -> lmdb.Environment:
+    """Opens an LMDB environment after checking its size: reading past the end of a truncated file kills the process.
+
+    Args:
+        path: Folder of the database.
+        **kwargs: Arguments of `lmdb.open`.
+
+    Raises:
+        ValueError: If data.mdb is damaged, or shorter than its own page count.
     """
     file = Path(path) / 'data.mdb'
     try:
-        environment = lmdb.open(str(path), **options)
+        environment = lmdb.open(str(path), **kwargs)
     except lmdb.Error as error:
         raise ValueError(f'{file} cannot be opened as LMDB: {error}') from error
     expected = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
-    there = os.path.getsize(file)
-    if there < expected:
+    size = os.path.getsize(file)
+    if size < expected:
         environment.close()
-        raise ValueError(f'{file} is cut short: {there} bytes of {expected}; copy or prepare the store again')
+        raise ValueError(f'{file} is truncated: {size} of {expected} bytes; copy or prepare the database again')
     return environment
 
 
-# LMDB lets a process open a store once, however many datasets read it, and forbids to carry it across a fork.
-_open: dict[str, lmdb.Environment] = {}
-_reading = threading.RLock()  # no fork, which closes the stores, while a thread reads from one
+# LMDB allows a process to open a database only once, however many datasets read it, and forbids using it after a fork.
+_environments: dict[str, lmdb.Environment] = {}
+_reading = threading.RLock()  # held by readers, so that no fork closes a database while a thread reads from it
 
 
 def _environment(path: str) -> lmdb.Environment:
-    if path not in _open:
-        _open[path] = open_environment(path, readonly=True, lock=False, readahead=False, create=False)
-    return _open[path]
+    if path not in _environments:
+        _environments[path] = open_environment(path, readonly=True, lock=False, readahead=False, create=False)
+    return _environments[path]
 
 
 def _before_fork() -> None:
     _reading.acquire()
-    while _open:
-        _open.popitem()[1].close()
+    while _environments:
+        _environments.popitem()[1].close()
 
 
-# parent and child open their stores anew at their next read
+# parent and child each open their databases again at their next read
 os.register_at_fork(before=_before_fork, after_in_parent=_reading.release, after_in_child=_reading.release)
 
 
-class StoreReader:
-    """Reads images of one store; opens it at the first read.
+class LmdbReader:
+    """Reads the images of one database, which is opened at the first read.
 
     Args:
-        path: Folder of the store.
+        path: Folder of the database.
+
+    Attributes:
+        shapes: Shapes (H, W, C) of the images by key.
+        raw: Whether values are pixels instead of image files.
 
     Raises:
-        FileNotFoundError: If it is no store.
+        FileNotFoundError: If the path is not an LMDB database.
         ValueError: If its meta_info.txt or its manifest is damaged.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = os.path.realpath(path)
+        self.path = str(path)
         self.shapes = read_shapes(path)
         self.raw = read_manifest(path).get('encoding') == 'raw'
+        self._real_path = os.path.realpath(path)  # a database may be reached by several links
 
     @contextmanager
     def value(self, key: str) -> Iterator[memoryview]:
-        """What the store holds under a key, where it lies: valid only inside the context.
+        """The value of a key as a view of the memory map, valid only inside the context.
 
         Raises:
-            KeyError: If the store does not hold the key.
+            KeyError: If the database does not hold the key.
         """
-        with _reading, _environment(self.path).begin(buffers=True) as transaction:
+        with _reading, _environment(self._real_path).begin(buffers=True) as transaction:
             content = transaction.get(key.encode())
             if content is None:
                 raise KeyError(f"{self.path} holds no image '{key}'")
             yield content
 
     def get(self, key: str) -> bytes:
-        """A copy of what the store holds under a key."""
+        """A copy of the value of a key.
+
+        Raises:
+            KeyError: If the database does not hold the key.
+        """
         with self.value(key) as content:
             return bytes(content)
 
     @contextmanager
     def image(self, key: str) -> Iterator[np.ndarray]:
-        """An image as a BGR array (H, W, 3), uint8 or uint16; of a raw store a view, valid only inside the context.
+        """An image as a BGR array (H, W, 3), uint8 or uint16, valid only inside the context.
+
+        The array of a raw database is a read-only view of the memory map.
 
         Raises:
-            KeyError: If the store does not hold the key.
-            ValueError: If its value is no image.
+            KeyError: If the database does not hold the key.
+            ValueError: If the value is not an image.
         """
+        name = f'{self.path}/{key}'
         if not self.raw:
-            yield decode_image(self.get(key), f"'{key}' in {self.path}")
+            yield decode_image(self.get(key), name)
             return
         with self.value(key) as content:
             shape = self.shapes[key]
             dtype = next((d for d in RAW_DTYPES.values() if d.itemsize * prod(shape) == len(content)), None)
             if dtype is None:
-                raise ValueError(f"'{key}' in {self.path}: {len(content)} bytes are not the pixels of {shape}")
+                raise ValueError(f'{name} cannot be read: {len(content)} bytes are not the pixels of shape {shape}')
             yield np.frombuffer(content, dtype).reshape(shape)

@@ -1,9 +1,10 @@
-"""What is put into a store: how photographs are cut and encoded."""
+"""How photographs are cut and encoded for an LMDB database."""
 
 import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -11,8 +12,8 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from basicsr_entropy._checks import check_choice
-from basicsr_entropy._images import decode_image, read_file, size_of
-from basicsr_entropy.data.lmdb.reader import RAW_DTYPES, store_key
+from basicsr_entropy._images import decode_image, size_of
+from basicsr_entropy.data.lmdb.reader import RAW_DTYPES, lmdb_key
 from basicsr_entropy.data.sets.pairing import Pair
 
 ENCODINGS = ('keep', 'png', 'raw')
@@ -23,10 +24,11 @@ class Recipe:
     """How images are cut and encoded.
 
     Attributes:
-        encoding: keep (a file's own bytes; PNG of its sub-images), png, or raw (pixels).
-        crop_size: Side of the sub-images in pixels; None keeps photographs whole.
-        step: Pixels from a sub-image to the next; crop_size by default.
-        thresh: A rest strip of up to so many pixels is dropped; on a wider one a last sub-image ends at the border.
+        encoding: keep (bytes of the original file; sub-images become PNG), png, or raw (pixels).
+        crop_size: Side length of the sub-images in pixels; None keeps photographs whole.
+        step: Distance between sub-images in pixels; crop_size by default.
+        thresh: A remaining strip of at most this many pixels at the right or bottom border is dropped (default 0); a
+            wider one is covered by an additional sub-image that ends at the border.
 
     Raises:
         ValueError: If an option is out of its range.
@@ -50,10 +52,14 @@ class Recipe:
             object.__setattr__(self, 'thresh', self.thresh or 0)
 
     def boxes(self, height: int, width: int, file: str) -> list[tuple[int, int]]:
-        """(top, left) of each sub-image of a file, row by row, as BasicSR's extract_subimages cuts them.
+        """Positions (top, left) of the sub-images, row by row, the same as those of BasicSR's extract_subimages.
+
+        Args:
+            height, width: Size of the photograph in pixels.
+            file: Name of its file, for the error message.
 
         Raises:
-            ValueError: If the photograph is smaller than a sub-image; names the file.
+            ValueError: If the photograph is smaller than a sub-image.
         """
         if min(height, width) < self.crop_size:
             raise ValueError(f'{file} is {width}x{height}, smaller than crop_size={self.crop_size}')
@@ -66,17 +72,23 @@ class Recipe:
         return starts
 
     def cut(self, key: str, image: np.ndarray, file: str) -> dict[str, np.ndarray]:
-        """An image (H, W, C) of a file, or views of its sub-images; keys end in _s001, _s002 ..., as BasicSR's."""
+        """Cuts an image (H, W, C) into views by key: the whole image, or its sub-images.
+
+        Keys of sub-images end in _s001, _s002 ..., as BasicSR's do.
+
+        Raises:
+            ValueError: If the image is smaller than a sub-image; the message names `file`.
+        """
         if self.crop_size is None:
             return {key: image}
         size, boxes = self.crop_size, self.boxes(*image.shape[:2], file)
         return {
-            store_key(f'{key}_s{index:03d}'): image[top : top + size, left : left + size]
+            lmdb_key(f'{key}_s{index:03d}'): image[top : top + size, left : left + size]
             for index, (top, left) in enumerate(boxes, 1)
         }
 
     def encode(self, image: np.ndarray) -> bytes:
-        """Pixels, or a PNG of them, of the image's own depth."""
+        """Encodes an image (H, W, 3), uint8 or uint16, as pixels or as PNG, without loss."""
         if self.encoding == 'raw':
             return image.astype(RAW_DTYPES[image.itemsize], copy=False).tobytes()
         return cv2.imencode('.png', image)[1].tobytes()
@@ -84,7 +96,13 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Value:
-    """What a store holds under a key, and what its journal keeps of it."""
+    """An entry of a database.
+
+    Attributes:
+        key: LMDB key.
+        content: The bytes stored under it.
+        facts: Their description in the journal: height, width, dtype, bytes, sha256.
+    """
 
     key: str
     content: bytes
@@ -93,13 +111,13 @@ class Value:
 
 @dataclass(frozen=True)
 class EncodedPair:
-    """A pair ready to be written.
+    """A pair, encoded for the two databases.
 
     Attributes:
-        pair: Where it comes from.
-        stamps: Size and time of change of the two files when they were read; says whether they are the same later.
-        values: By role, 'lq' and 'gt', the images under the same keys in the same order.
-        error: Why there are none.
+        pair: The pair of files.
+        stamps: Size and modification time of the two files when they were read; see `stamps_of`.
+        values: Entries by role, 'lq' and 'gt', with the same keys in the same order.
+        error: Why the pair could not be encoded; there are no values then.
     """
 
     pair: Pair
@@ -109,7 +127,10 @@ class EncodedPair:
 
 
 class PairEncoder(Dataset):
-    """Reads, checks, cuts and encodes pairs, for a data loader's workers."""
+    """Reads, checks, cuts and encodes pairs of files; a dataset for the workers of a data loader.
+
+    Items are `EncodedPair`s; an image that cannot be used is reported in `EncodedPair.error`, not raised.
+    """
 
     def __init__(self, pairs: Sequence[Pair], recipe: Recipe) -> None:
         self.pairs, self.recipe = pairs, recipe
@@ -125,14 +146,14 @@ class PairEncoder(Dataset):
             return EncodedPair(pair, error=str(error))
 
     def _values(self, pair: Pair) -> dict[str, list[Value]]:
-        contents = {'lq': read_file(pair.lq), 'gt': read_file(pair.gt)}
+        contents = {'lq': Path(pair.lq).read_bytes(), 'gt': Path(pair.gt).read_bytes()}
         lq, gt = decode_image(contents['lq'], pair.lq), decode_image(contents['gt'], pair.gt)
         if lq.shape != gt.shape:
             raise ValueError(f'{pair.lq} is {size_of(lq)}, but {pair.gt} is {size_of(gt)}')
         keep = self.recipe.encoding == 'keep' and self.recipe.crop_size is None
         values = {}
         for role, file, image in (('lq', pair.lq, lq), ('gt', pair.gt, gt)):
-            parts = self.recipe.cut(store_key(pair.key), image, file)
+            parts = self.recipe.cut(lmdb_key(pair.key), image, file)
             values[role] = [
                 _value(key, part, contents[role] if keep else self.recipe.encode(part)) for key, part in parts.items()
             ]
@@ -151,5 +172,5 @@ def _value(key: str, image: np.ndarray, content: bytes) -> Value:
 
 
 def stamps_of(pair: Pair) -> list[list[int]]:
-    """Size in bytes and time of change in nanoseconds of a pair's files."""
+    """(size in bytes, modification time in ns) of a pair's two files; tells later whether they have changed."""
     return [[stat.st_size, stat.st_mtime_ns] for stat in map(os.stat, (pair.lq, pair.gt))]

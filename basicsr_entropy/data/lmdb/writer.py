@@ -1,4 +1,4 @@
-"""Writes the two stores of a split so that they are there whole or not at all, and can be gone on with when killed."""
+"""Writes the two databases of a split atomically; a run that was killed can be resumed."""
 
 import fcntl
 import json
@@ -7,70 +7,76 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, TextIO
 
 import lmdb
 
+from basicsr_entropy._files import atomic_write_text, replace_durably
 from basicsr_entropy.data.lmdb.journal import Journal, describe
-from basicsr_entropy.data.lmdb.reader import MANIFEST, META_INFO, open_environment, read_manifest, store_path
+from basicsr_entropy.data.lmdb.reader import MANIFEST, META_INFO, lmdb_path, open_environment, read_manifest
 from basicsr_entropy.data.lmdb.recipe import EncodedPair, Value
 from basicsr_entropy.data.sets.pairing import ROLES
 
 PLAN = 'plan.json'
 _FIRST_MAP_SIZE = 2**26
-_BATCH_BYTES = 2**26  # pairs are written when so much has gathered,
-_BATCH_SECONDS = 5.0  # or after so long: what a kill costs at most
+# pending pairs are written when they reach this size or this age, whichever comes first; a kill loses no more
+_BATCH_BYTES = 2**26
+_BATCH_SECONDS = 5.0
 
 
-class SplitWriter:
-    """Writes the stores of a split; a context manager.
+class LmdbSplitWriter:
+    """Writes the lq and the gt database of a split; a context manager.
 
-    Everything is written in the folder `OUT/<split>.partial`: the two stores, and a journal with a line for each pair
-    that is in both. When all is done the stores get meta_info.txt and manifest.json and are renamed, the normal-light
-    one first: readers look for the other. The folder is locked while a run is at work on it. Left by an error, the
-    context keeps it if anything is in the journal, for the next run to go on with.
+    Everything is written to the folder `OUT/<split>.partial`: the two databases, and a journal with one line per pair
+    that is in both. `finish` adds meta_info.txt and manifest.json to the databases and renames them, the gt database
+    first: readers look for the lq database. The folder is locked while a run works on it. When the context is left
+    with an error, the folder is kept if the journal has any entry, so that the next run can resume.
 
     Args:
-        out: Folder for the stores; made if need be.
-        plan: What is written from what; goes into the manifests. A dict with split and options, and what else must be
-            the same when a run is gone on with.
-        resume: Go on with what a killed run left.
+        out: Folder for the databases; created if missing.
+        plan: Description of the source and the options, with at least the keys split and options. It is stored in the
+            manifests, and a run can only be resumed with an equal plan.
+        resume: Resume an unfinished run.
 
     Attributes:
-        complete: Whether the stores are there; with `resume`, they may be from the start.
-        done: Pairs in the journal: by key, the stamps of the files, which are empty for a skipped pair.
+        databases: Final paths of the databases by role, 'lq' and 'gt'.
+        staging: The folder `OUT/<split>.partial`.
+        complete: Whether the databases are finished; with `resume` they may be so from the start.
+        done: Pairs in the journal: the files' stamps by key, empty for a skipped pair.
 
     Raises:
-        FileExistsError: If a store is in the way, or without `resume` what a killed run left.
-        BlockingIOError: If another run is at work on the split.
-        ValueError: If what is to be gone on with is of another plan, or damaged.
+        FileExistsError: If a database exists already, or, without `resume`, the folder of an unfinished run.
+        BlockingIOError: If another run is working on the split.
+        ValueError: If the unfinished run had another plan, or its files are damaged.
     """
 
     def __init__(self, out: str | Path, plan: Mapping[str, Any], resume: bool = False) -> None:
-        self.plan, self.done, self.complete = dict(plan), {}, False
-        self.stores = {role: store_path(out, plan['split'], role) for role in ROLES}
-        self.staging = self.stores['lq'].with_name(f'{plan["split"]}.partial')
+        self.plan, self.complete = dict(plan), False
+        self.done: dict[str, list[list[int]]] = {}
+        self.databases = {role: lmdb_path(out, plan['split'], role) for role in ROLES}
+        self.staging = self.databases['lq'].with_name(f'{plan["split"]}.partial')
         self._staged = {role: self.staging / f'{role}.lmdb' for role in ROLES}
-        self._lock_file = None
+        self._lock_file: TextIO | None = None
         self._environments: dict[str, lmdb.Environment] = {}
         self._pending: list[EncodedPair] = []
         self._pending_bytes, self._last_flush = 0, time.monotonic()
-        there = [store for store in self.stores.values() if store.exists()]
+        existing = [path for path in self.databases.values() if path.exists()]
         if self.staging.exists():
             self._lock()
             if not resume:
                 raise FileExistsError(
                     f'{self.staging} is what an unfinished run left; add resume=True to go on with it, or remove it'
                 )
-        elif there and not resume:
-            raise FileExistsError(f'{there[0]} exists; remove it, or write somewhere else')
-        if there:
+        elif existing and not resume:
+            raise FileExistsError(f'{existing[0]} exists; remove it, or choose another folder')
+        if existing:
             self._take_finished()
         else:
             self._begin()
 
     def _lock(self) -> None:
-        """Claims the folder; the system frees it when the process ends, however it ends, and forks do not share it."""
+        """Locks the folder. The lock ends with this process, however it ends, and forked processes do not hold it."""
         path = self.staging / 'lock'
         self._lock_file = open(path, 'w')  # noqa: SIM115  (held open; closing it frees the lock)
         try:
@@ -79,30 +85,30 @@ class SplitWriter:
                 return
         except (BlockingIOError, PermissionError, FileNotFoundError):
             pass
-        raise BlockingIOError(f'{self.staging}: another run is at work on it; wait for it, or write somewhere else')
+        raise BlockingIOError(f'{self.staging}: another run is writing there; wait for it, or choose another folder')
 
     def _take_finished(self) -> None:
-        """Stores that are there, and the rest of those that a run was killed renaming, if they are of this plan."""
-        for role, store in self.stores.items():
-            finished = store if store.exists() else self._staged[role]
+        """Accepts databases of the same plan as finished, and renames the one that a killed run had not renamed yet."""
+        for role, path in self.databases.items():
+            finished = path if path.exists() else self._staged[role]
             manifest = read_manifest(finished)
-            if not manifest or (store.exists() and self._staged[role].exists()):
-                there = next(store for store in self.stores.values() if store.exists())
-                raise FileExistsError(f'{there} exists, and is not of a run to go on with; remove it')
+            if not manifest or (path.exists() and self._staged[role].exists()):
+                existing = next(path for path in self.databases.values() if path.exists())
+                raise FileExistsError(f'{existing} exists, and no unfinished run belongs to it; remove it')
             self._check_plan(manifest, finished)
         self._rename()
 
     def _begin(self) -> None:
         fresh = not self.staging.exists()
         if fresh:
-            self.staging.mkdir(parents=True)  # fails where another run was quicker; what it made is not ours to remove
+            self.staging.mkdir(parents=True)  # fails if another run has just created it; it is then not removed below
             self._lock()
         plan = self.staging / PLAN
         try:
             if plan.is_file():
                 self._check_plan(json.loads(plan.read_text(encoding='utf-8')), self.staging)
             else:
-                _write_whole(plan, json.dumps(self.plan, indent=1))
+                atomic_write_text(plan, json.dumps(self.plan, indent=1))
             self._journal = Journal(self.staging / 'journal.jsonl')
         except OSError:
             if fresh:
@@ -122,30 +128,30 @@ class SplitWriter:
 
     @property
     def kept(self) -> bool:
-        """Whether an error now leaves something to go on with."""
+        """Whether an error now would leave a run that can be resumed."""
         return not self.complete and bool(self._journal)
 
-    def __enter__(self) -> 'SplitWriter':
+    def __enter__(self) -> 'LmdbSplitWriter':
         return self
 
     def open(self) -> None:
-        """Opens the stores to put into; this process must not fork afterwards.
+        """Opens the databases for writing; the process must not fork afterwards.
 
         Raises:
-            ValueError: If what a killed run left is damaged.
+            ValueError: If files of the unfinished run are damaged.
         """
         images = {image['key'] for entry in self._journal for image in entry.get('images', ())}
         for role, path in self._staged.items():
             self._environments[role] = open_environment(path, map_size=_FIRST_MAP_SIZE)
             with self._environments[role].begin(write=True) as transaction:
                 for key in list(transaction.cursor().iternext(values=False)):
-                    if key.decode() not in images:  # its pair did not reach the journal
+                    if key.decode() not in images:  # written, but not in the journal yet
                         transaction.delete(key)
                 if transaction.stat()['entries'] != len(images):
                     raise ValueError(f'{path} lacks images that {self._journal.path} lists; remove {self.staging}')
 
     def put(self, encoded: EncodedPair) -> None:
-        """Adds a pair, or notes that it was skipped; it is on disk some pairs later.
+        """Adds a pair, or records that it was skipped. It is buffered, and on disk at the latest after `finish`.
 
         Raises:
             OSError: If it cannot be written.
@@ -156,13 +162,13 @@ class SplitWriter:
             self._flush()
 
     def _flush(self) -> None:
-        """Values first, then the journal: what it lists is in the stores."""
+        """Writes the pending pairs: first the values, then the journal, so that all pairs it lists are stored."""
         for role, environment in self._environments.items():
             values = [value for encoded in self._pending for value in encoded.values.get(role, ())]
             try:
                 _put_all(environment, values)
             except lmdb.Error as error:
-                free = shutil.disk_usage(self.staging).free / 1e6  # LMDB tells of a full disk as of any other failure
+                free = shutil.disk_usage(self.staging).free / 1e6  # LMDB's error does not say that the disk is full
                 raise OSError(
                     f'{self._staged[role]} cannot be written: {error}; {free:,.1f} MB are free there'
                 ) from error
@@ -170,7 +176,7 @@ class SplitWriter:
         self._pending, self._pending_bytes, self._last_flush = [], 0, time.monotonic()
 
     def finish(self) -> None:
-        """Gives the stores their names.
+        """Completes the databases and renames them to their final paths.
 
         Raises:
             OSError: If they cannot be written.
@@ -182,15 +188,17 @@ class SplitWriter:
             meta_info, counts = describe(self._journal, role)
             if not meta_info:
                 raise ValueError(f"split '{self.plan['split']}': every pair was skipped, none is left")
-            _write_whole(path / META_INFO, meta_info)
-            _write_whole(path / MANIFEST, json.dumps({**self.plan, 'role': role, **counts}, indent=1))
-            (path / 'lock.mdb').unlink(missing_ok=True)
+            for leftover in path.iterdir():  # LMDB's lock file, and temporary files of a killed run
+                if leftover.name != 'data.mdb':
+                    leftover.unlink()
+            atomic_write_text(path / META_INFO, meta_info)
+            atomic_write_text(path / MANIFEST, json.dumps({**self.plan, 'role': role, **counts}, indent=1))
         self._rename()
 
     def _rename(self) -> None:
         for role in reversed(ROLES):
             if self._staged[role].exists():
-                os.rename(self._staged[role], self.stores[role])
+                replace_durably(self._staged[role], self.databases[role])
         if self.staging.exists():
             shutil.rmtree(self.staging)
         self.complete = True
@@ -199,7 +207,9 @@ class SplitWriter:
         while self._environments:
             self._environments.popitem()[1].close()
 
-    def __exit__(self, kind, error, trace) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._close()
         if not self.complete and not self.kept:
             shutil.rmtree(self.staging)
@@ -208,7 +218,7 @@ class SplitWriter:
 
 
 def _put_all(environment: lmdb.Environment, values: list[Value]) -> None:
-    """One transaction; the map grows when it is full."""
+    """Puts the values in one transaction, and enlarges the memory map until they fit."""
     while True:
         try:
             with environment.begin(write=True) as transaction:
@@ -217,12 +227,3 @@ def _put_all(environment: lmdb.Environment, values: list[Value]) -> None:
             return
         except lmdb.MapFullError:
             environment.set_mapsize(2 * environment.info()['map_size'])
-
-
-def _write_whole(path: Path, text: str) -> None:
-    beside = path.with_name(f'{path.name}.partial')
-    with open(beside, 'w', encoding='utf-8') as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)

@@ -1,1 +1,1 @@
-"""Published sets on disk: where their images lie, and which belong together."""
+"""Paired datasets on disk: folder layouts, pairing of images by name, and splits that open their images."""

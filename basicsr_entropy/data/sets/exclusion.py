@@ -1,15 +1,15 @@
-"""Lists of pairs to leave out: a name a line, and after a tab why."""
+"""Exclusion lists: files with one name of a pair per line, optionally followed by a tab and a remark."""
 
 from pathlib import Path
 
-from basicsr_entropy.data.lmdb.reader import store_key
+from basicsr_entropy.data.lmdb.reader import lmdb_key
 
 
 def read_exclusion(path: str | Path) -> frozenset[str]:
-    """The names of a list; empty lines and those that begin with # are passed over.
+    """Reads the names of an exclusion list; empty lines and lines that begin with # are ignored.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -19,15 +19,15 @@ def read_exclusion(path: str | Path) -> frozenset[str]:
 
 
 def is_excluded(names: frozenset[str], key: str, split: str | None = None, root: str | None = None) -> bool:
-    """Whether a list names a pair: by its key, by split/key, or by root/split/key.
+    """Whether a list names a pair: as key, split/key or root/split/key.
 
     Args:
-        names: From `read_exclusion`.
-        key: Key of the pair; the list may hold what a store makes of it as well.
-        split: Split that the pair is of.
-        root: Name of the data root's folder, for lists that cover several sets.
+        names: Names from `read_exclusion`.
+        key: Key of the pair. The list may also hold the LMDB key that is made from it.
+        split: Name of the pair's split.
+        root: Name of the data root's folder, for lists that cover several datasets.
     """
-    for name in {key, store_key(key)}:
+    for name in {key, lmdb_key(key)}:
         if name in names or f'{split}/{name}' in names or f'{root}/{split}/{name}' in names:
             return True
     return False

@@ -1,4 +1,4 @@
-"""Where published low-light sets keep their images; folder names are matched without regard to case."""
+"""Folder layouts of published low-light datasets. Folder names are matched case-insensitively."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,17 +8,18 @@ from basicsr_entropy._images import images_in
 
 SPLITS = ('train', 'val', 'test')
 
-Folders = tuple[str, str]  # of the low-light images and of the normal-light images
+Folders = tuple[str, str]  # low-light and normal-light images, relative to a base folder
+FoundFolders = tuple[Path, Path]  # the same, as they lie on disk
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A published arrangement of folders.
+    """Folder layout of a published dataset.
 
     Attributes:
-        title: Name to show.
-        roots: Folders below the data root that the splits may lie in; '' is the data root itself.
-        splits: For each split the pairs of folders it may be kept in.
+        title: Name of the dataset.
+        roots: Base folders that the splits may lie in, relative to the data root; '' is the data root itself.
+        splits: Possible pairs of folders of each split, relative to the base folder.
     """
 
     title: str
@@ -58,37 +59,31 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-@dataclass(frozen=True)
-class FoundSplit:
-    """A split of a layout on disk."""
-
-    layout: str
-    split: str
-    lq_folder: Path
-    gt_folder: Path
-
-
 def check_splits(asked: Iterable[str] | None, there: Iterable[str], root: str | Path) -> None:
-    """Raises a FileNotFoundError that names the first asked split that is not there."""
+    """Checks that all requested splits exist.
+
+    Raises:
+        FileNotFoundError: If one does not; names the first of them.
+    """
     there = tuple(there)
     missing = [split for split in asked or () if split not in there]
     if missing:
         raise FileNotFoundError(f"split: no '{missing[0]}' under {root}; there are {', '.join(there)}")
 
 
-def find_splits(root: str | Path, layout: str = 'auto') -> list[FoundSplit]:
-    """The splits that lie under a data root.
+def find_folders(root: str | Path, layout: str = 'auto') -> tuple[str, dict[str, FoundFolders]]:
+    """Finds the folders of a published dataset under a data root.
 
     Args:
         root: Data root.
-        layout: One of `LAYOUTS`, or 'auto' to recognise it.
+        layout: One of `LAYOUTS`, or 'auto' to detect it.
 
     Returns:
-        Splits of one layout.
+        The layout, and for each split its folders of low-light and of normal-light images.
 
     Raises:
-        FileNotFoundError: If the root does not exist or no known folders lie in it.
-        ValueError: If the layout is unknown, or 'auto' finds folders of several.
+        FileNotFoundError: If the root does not exist or holds no known folders.
+        ValueError: If the layout is unknown, or 'auto' finds folders of several layouts.
     """
     root = Path(root).expanduser()
     if layout != 'auto' and layout not in LAYOUTS:
@@ -96,63 +91,57 @@ def find_splits(root: str | Path, layout: str = 'auto') -> list[FoundSplit]:
     if not root.is_dir():
         raise FileNotFoundError(f'dataroot: no folder {root}')
     tried = LAYOUTS if layout == 'auto' else [layout]
-    found = {name: splits for name in tried if (splits := _splits_of(name, root))}
+    found = {name: folders for name in tried if (folders := _folders_of(name, root))}
     if layout == 'auto':
         found = _most_specific(found, root)
     if not found:
-        wanted = '; '.join(_folders_of(LAYOUTS[name]) for name in tried)
+        wanted = '; '.join(_summary(LAYOUTS[name]) for name in tried)
         raise FileNotFoundError(f'dataroot: no split of a known layout under {root}; looked for {wanted}')
     if len(found) > 1:
         raise ValueError(f'dataroot: {root} holds folders of several layouts; set layout to {" or ".join(found)}')
-    return next(iter(found.values()))
+    return next(iter(found.items()))
 
 
-def _folders_of(layout: Layout) -> str:
+def _summary(layout: Layout) -> str:
     first = (folders[0] for folders in layout.splits.values())
     return f'{layout.title}: ' + ', '.join(f'{{{lq},{gt}}}' for lq, gt in first)
 
 
-def _splits_of(name: str, root: Path) -> list[FoundSplit]:
-    """The splits of the first of the layout's roots that has any."""
+def _folders_of(name: str, root: Path) -> dict[str, FoundFolders]:
+    """Folders of each split, in the first of the layout's base folders that holds any."""
     layout = LAYOUTS[name]
     for below in layout.roots:
         base = _resolve(root, below)
         if base is None:
             continue
-        splits = []
+        found = {}
         for split, pairs in layout.splits.items():
             for lq, gt in pairs:
                 lq_folder, gt_folder = _resolve(base, lq), _resolve(base, gt)
                 if lq_folder and gt_folder:
-                    splits.append(FoundSplit(name, split, lq_folder, gt_folder))
+                    found[split] = lq_folder, gt_folder
                     break
-        if splits:
-            return splits
-    return []
+        if found:
+            return found
+    return {}
 
 
-def _most_specific(found: dict[str, list[FoundSplit]], root: Path) -> dict[str, list[FoundSplit]]:
-    """Drops layouts that only share folder names with the one that is there."""
+def _most_specific(found: dict[str, dict[str, FoundFolders]], root: Path) -> dict[str, dict[str, FoundFolders]]:
+    """Drops layouts that match only because they share folder names with the actual one."""
     found = dict(found)
     if 'ntire2024' in found and 'lolv1' in found:
-        # {train}/{input,target} is both; a mini-validation folder is NTIRE's alone
-        ntire = any(split.split == 'val' for split in found['ntire2024'])
-        del found['lolv1' if ntire else 'ntire2024']
-    if (
-        'lolv2_real' in found
-        and 'lolv2_synthetic' in found
-        and found['lolv2_real'][0].lq_folder == (found['lolv2_synthetic'][0].lq_folder)
-    ):
-        # the root is one of the two sets itself: its own name, or prefixed names, tell which
-        real = 'real' in root.name.lower() or any(
-            path.stem.lower().startswith('low') for path in images_in(found['lolv2_real'][0].lq_folder)
-        )
+        # both have train/{input,target}; only NTIRE has a mini-validation folder
+        del found['lolv1' if 'val' in found['ntire2024'] else 'ntire2024']
+    if 'lolv2_real' in found and found.get('lolv2_synthetic') == found['lolv2_real']:
+        # the root is the folder of one of the two datasets; its name or the prefixes of the file names tell which
+        lq_folder, _ = next(iter(found['lolv2_real'].values()))
+        real = 'real' in root.name.lower() or any(path.stem.lower().startswith('low') for path in images_in(lq_folder))
         del found['lolv2_synthetic' if real else 'lolv2_real']
     return found
 
 
 def _resolve(base: Path, below: str) -> Path | None:
-    """The folder base/below whatever the case of its parts; None if there is none."""
+    """The folder base/below, matched case-insensitively; None if there is none."""
     for part in Path(below).parts:
         if not base.is_dir():
             return None
@@ -164,7 +153,11 @@ def _resolve(base: Path, below: str) -> Path | None:
 
 
 def shared_images(layouts_and_splits: set[tuple[str, str]]) -> str | None:
-    """A warning if splits that one run trains and tests on share images; None if no two are known to."""
+    """A warning if published splits that one run uses are known to share images, else None.
+
+    Args:
+        layouts_and_splits: Layouts and splits of all datasets of the run, for training and for testing.
+    """
     if {('lolv1', 'train'), ('lolv2_real', 'test')} <= layouts_and_splits:
-        return 'LOL v1 training images reappear in the LOL v2 real test set: its results would not be of unseen images'
+        return 'LOL v1 training images reappear in the LOL v2 real test set: its results are not on unseen images'
     return None

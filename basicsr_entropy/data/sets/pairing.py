@@ -1,145 +1,121 @@
-"""Which images of two folders, or of two stores, belong together.
+"""Pairs low-light and normal-light images by name.
 
-Images pair by their base name without its extension; where a set prefixes its names with `low` and `normal`, without
-that prefix.
+Two images pair if their keys are equal. A key is the image's path below its folder without the extension, or the key
+in an LMDB database. Where a dataset prefixes its file names with `low` and `normal`, the prefixes are removed first.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import NamedTuple
-
-from basicsr_entropy._images import images_in
 
 ROLES = ('lq', 'gt')
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images of one scene: a key that is theirs alone in the set, and the files (or keys of a store)."""
+    """A low-light and a normal-light image of one scene.
+
+    Attributes:
+        key: Identifies the pair within its split.
+        lq, gt: Names of the two images, as `ImageSource.open` takes them: file paths or LMDB keys.
+    """
 
     key: str
     lq: str
     gt: str
 
 
-class Odd(NamedTuple):
-    """An image of one side, 'lq' or 'gt', that does not pair, and what it does not go with."""
+class PairingFault(NamedTuple):
+    """An image that could not be paired.
+
+    Attributes:
+        key: Key of the image.
+        role: 'lq' or 'gt'.
+        name: Name of the image, as in `Pair`.
+        other: Where its counterpart is missing, or the name of the image with the same key.
+    """
 
     key: str
     role: str
-    file: str
+    name: str
     other: str
 
 
 @dataclass(frozen=True)
-class Matched:
-    """Images of two sides by their names.
+class Pairing:
+    """Result of matching low-light and normal-light images.
 
     Attributes:
-        pairs: Sorted by key; the key is the path below the folder without extension and prefix.
-        alone: Images without a partner; the other is the folder or store that holds nothing of the name.
-        clashing: Images of one side whose name a later one has too; the other is that one.
+        pairs: The pairs, sorted by key.
+        unpaired: Images without a counterpart; `other` is the folder or database that lacks it.
+        clashing: Images whose key another image of the same side has, too; `other` is that image.
     """
 
     pairs: list[Pair]
-    alone: list[Odd]
-    clashing: list[Odd]
+    unpaired: list[PairingFault]
+    clashing: list[PairingFault]
 
-    def without(self, excluded: Callable[[str], bool]) -> 'Matched':
-        """The same less the images of the keys that are left out, whatever is wrong with them."""
-        return Matched(*([e for e in each if not excluded(e.key)] for each in (self.pairs, self.alone, self.clashing)))
+    def without(self, excluded: Callable[[str], bool]) -> 'Pairing':
+        """The pairing without the images whose keys are excluded, be they paired or not."""
+        return Pairing(
+            [pair for pair in self.pairs if not excluded(pair.key)],
+            [fault for fault in self.unpaired if not excluded(fault.key)],
+            [fault for fault in self.clashing if not excluded(fault.key)],
+        )
 
     def strict(self, where: str) -> list[Pair]:
-        """The pairs, if nothing is wrong with the match.
+        """Returns the pairs if every image is in one.
+
+        Args:
+            where: What the images belong to, for the error message, e.g. "split 'train'".
 
         Raises:
-            ValueError: If images are left without a partner or share a name; names the first such file.
+            ValueError: If images are unpaired or their names clash; names the first of them.
         """
         if self.clashing:
-            odd = self.clashing[0]
-            raise ValueError(f'{where}: {odd.file} and {odd.other} share a name; pairs could not tell them apart')
-        if self.alone:
-            odd = self.alone[0]
-            lq, gt = (len(self.pairs) + sum(each.role == role for each in self.alone) for role in ROLES)
+            fault = self.clashing[0]
+            raise ValueError(f'{where}: {fault.name} and {fault.other} share a name, so that pairs are ambiguous')
+        if self.unpaired:
+            fault = self.unpaired[0]
+            lq, gt = (len(self.pairs) + sum(each.role == role for each in self.unpaired) for role in ROLES)
             raise ValueError(
-                f'{where}: {lq} low-light and {gt} normal-light images do not pair; the first without a partner is '
-                f'{odd.file}, nothing of its name is in {odd.other}'
+                f'{where}: {lq} low-light and {gt} normal-light images do not pair; the first without a counterpart is '
+                f'{fault.name}, no image of its name is in {fault.other}'
             )
         return self.pairs
 
 
-def match_files(
-    lq_files: Iterable[str], gt_files: Iterable[str], lq_folder: str, gt_folder: str, where: str
-) -> Matched:
-    """Matches files by their names below two folders, which need not be local.
+def match_keys(lq: Mapping[str, str], gt: Mapping[str, str], lq_place: str, gt_place: str) -> Pairing:
+    """Pairs images by their keys, without the prefixes `low` and `normal` where that is what makes them pair.
 
     Args:
-        lq_files: Low-light images, by their names below their folder.
-        gt_files: Normal-light images.
-        lq_folder: Folder or address of the low-light images.
-        gt_folder: Folder or address of the normal-light images.
-        where: What the folders are, for errors, e.g. "split 'train'".
-
-    Raises:
-        FileNotFoundError: If a side has no image.
+        lq: Keys of the low-light images by name.
+        gt: Keys of the normal-light images by name.
+        lq_place, gt_place: The folders or databases of the two, for reports.
     """
-    names = []
-    for role, folder, files in (('low-light', lq_folder, lq_files), ('normal-light', gt_folder, gt_files)):
-        names.append({f'{folder.rstrip("/")}/{file}': PurePosixPath(file).with_suffix('').as_posix() for file in files})
-        if not names[-1]:
-            raise FileNotFoundError(f'{where}: no image in the {role} folder {folder}')
-    lq_names, gt_names = names
-    if set(lq_names.values()) != set(gt_names.values()):
-        without = _without_prefix(lq_names, 'low'), _without_prefix(gt_names, 'normal')
-        if set(without[0].values()) == set(without[1].values()) or not set(lq_names.values()) & set(gt_names.values()):
-            lq_names, gt_names = without
-    clashing: list[Odd] = []
-    lq_paths, gt_paths = _by_name(lq_names, 'lq', clashing), _by_name(gt_names, 'gt', clashing)
-    return _match(lq_paths, gt_paths, lq_folder, gt_folder, clashing)
+    if set(lq.values()) != set(gt.values()):
+        lq_bare, gt_bare = _without_prefix(lq, 'low'), _without_prefix(gt, 'normal')
+        if set(lq_bare.values()) == set(gt_bare.values()) or not set(lq.values()) & set(gt.values()):
+            lq, gt = lq_bare, gt_bare
+    clashing: list[PairingFault] = []
+    lq_names, gt_names = _names_by_key(lq, 'lq', clashing), _names_by_key(gt, 'gt', clashing)
+    unpaired = [PairingFault(key, 'lq', lq_names[key], gt_place) for key in sorted(lq_names.keys() - gt_names.keys())]
+    unpaired += [PairingFault(key, 'gt', gt_names[key], lq_place) for key in sorted(gt_names.keys() - lq_names.keys())]
+    shared = sorted(lq_names.keys() & gt_names.keys())
+    return Pairing([Pair(key, lq_names[key], gt_names[key]) for key in shared], unpaired, clashing)
 
 
-def match_keys(lq_keys: Iterable[str], gt_keys: Iterable[str], lq_store: str, gt_store: str) -> Matched:
-    """Matches the images of two stores by their keys."""
-    return _match({key: key for key in lq_keys}, {key: key for key in gt_keys}, lq_store, gt_store, [])
-
-
-def _match(lq: dict[str, str], gt: dict[str, str], lq_place: str, gt_place: str, clashing: list[Odd]) -> Matched:
-    alone = [Odd(key, 'lq', lq[key], gt_place) for key in sorted(lq.keys() - gt.keys())]
-    alone += [Odd(key, 'gt', gt[key], lq_place) for key in sorted(gt.keys() - lq.keys())]
-    return Matched([Pair(key, lq[key], gt[key]) for key in sorted(lq.keys() & gt.keys())], alone, clashing)
-
-
-def match_folders(lq_folder: str | Path, gt_folder: str | Path, where: str) -> Matched:
-    """Matches the images of two folders; see `match_files`.
-
-    Raises:
-        FileNotFoundError: If a folder is missing or holds no image.
-    """
-    found = []
-    for role, folder in (('low-light', Path(lq_folder)), ('normal-light', Path(gt_folder))):
-        if not folder.is_dir():
-            raise FileNotFoundError(f'{where}: no folder {folder} for the {role} images')
-        found.append([path.relative_to(folder).as_posix() for path in images_in(folder)])
-    return match_files(*found, str(lq_folder), str(gt_folder), where)
-
-
-def pair_folders(lq_folder: str | Path, gt_folder: str | Path, where: str) -> list[Pair]:
-    """The pairs of two folders, which must match without fault; raises what `match_folders` and `strict` do."""
-    return match_folders(lq_folder, gt_folder, where).strict(where)
-
-
-def _without_prefix(names: dict[str, str], prefix: str) -> dict[str, str]:
-    """Takes the prefix off base names only: a folder may be called low-light."""
+def _without_prefix(keys: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """Removes a prefix from base names only: a parent folder may be called low-light."""
     pattern = re.compile(rf'(?P<parents>(?:.*/)?){prefix}[_-]?(?=[^/])(?P<rest>[^/]+)', re.IGNORECASE)
-    return {path: pattern.sub(r'\g<parents>\g<rest>', name, count=1) for path, name in names.items()}
+    return {name: pattern.sub(r'\g<parents>\g<rest>', key, count=1) for name, key in keys.items()}
 
 
-def _by_name(names: dict[str, str], role: str, clashing: list[Odd]) -> dict[str, str]:
-    """The first path of each name; where there are more, they go to `clashing`."""
-    paths: dict[str, str] = {}
-    for path, name in names.items():
-        if paths.setdefault(name, path) != path:
-            clashing.append(Odd(name, role, paths[name], path))
-    return paths
+def _names_by_key(keys: Mapping[str, str], role: str, clashing: list[PairingFault]) -> dict[str, str]:
+    """The first name of each key; further names with the same key are added to `clashing`."""
+    names: dict[str, str] = {}
+    for name, key in keys.items():
+        if names.setdefault(key, name) != name:
+            clashing.append(PairingFault(key, role, names[key], name))
+    return names

@@ -1,4 +1,6 @@
-"""Faults that are made in a sound set, and found."""
+"""Faults are introduced into a sound dataset, and found."""
+
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -6,11 +8,11 @@ import pytest
 from helpers import write_image
 from PIL import ExifTags, Image
 
-from basicsr_entropy.data.checks.check import KINDS, check_sets
-from basicsr_entropy.data.checks.report import CAPTION, CELL, MARGIN, unused_path, write_fix_list, write_picture
+from basicsr_entropy.data.checks.check import KINDS, check_datasets
+from basicsr_entropy.data.checks.report import CAPTION, CELL, MARGIN, unused_path, write_exclusion_list, write_picture
 from basicsr_entropy.data.datasets import LowLightPairedDataset
-from basicsr_entropy.data.datasets.sample import _tiles, read_photograph
-from basicsr_entropy.data.lmdb.prepare import prepare_stores
+from basicsr_entropy.data.datasets.demo_photographs import _tiles, read_photograph
+from basicsr_entropy.data.lmdb.prepare import prepare_lmdb
 from basicsr_entropy.data.lmdb.recipe import Recipe
 
 PHOTOGRAPHS = {'our485': ('astronaut', 'rocket', 'motorcycle_left'), 'eval15': ('chelsea', 'coffee')}
@@ -34,7 +36,7 @@ def put(root, split, name, image, low=None):
 
 @pytest.fixture
 def root(tmp_path, tiles):
-    """Three training pairs, 1 to 3, and two test pairs, 11 and 12, that nothing is wrong with."""
+    """Three training pairs, 1 to 3, and two test pairs, 11 and 12, without faults."""
     for split, first in (('our485', 1), ('eval15', 11)):
         for number, image in enumerate(tiles[split], first):
             put(tmp_path / 'LOLv1', split, number, image)
@@ -46,7 +48,7 @@ def kinds(checked):
 
 
 def change(role, split, name, how):
-    """A fault: an image becomes what `how` makes of it."""
+    """A fault that replaces an image by the result of `how`."""
 
     def fault(root, tiles):
         path = root / split / role / f'{name}.png'
@@ -113,25 +115,25 @@ def another_exposure(root, tiles):
 FAULTS = [
     (swap, 'swapped', 'our485/low/2.png', {'train/2'}),
     (cut_file, 'unreadable', 'our485/high/2.png', {'train/2'}),
-    (lone, 'alone', 'our485/high/2.png', {'train/2'}),
-    (twin_name, 'clash', 'our485/low/2.jpg', {'train/2'}),
-    (dotted, 'key', 'a_1', {'train/a.1'}),
-    (change('low', 'eval15', 12, lambda image: image[:-6]), 'size', 'eval15/low/12.png', {'test/12'}),
-    (equal, 'same', 'our485/low/2.png', {'train/2'}),
-    (nearly_equal, 'alike', 'our485/low/2.png', {'train/2'}),
+    (lone, 'unpaired', 'our485/high/2.png', {'train/2'}),
+    (twin_name, 'name_clash', 'our485/low/2.jpg', {'train/2'}),
+    (dotted, 'key_clash', 'a_1', {'train/a.1'}),
+    (change('low', 'eval15', 12, lambda image: image[:-6]), 'size_mismatch', 'eval15/low/12.png', {'test/12'}),
+    (equal, 'identical', 'our485/low/2.png', {'train/2'}),
+    (nearly_equal, 'barely_different', 'our485/low/2.png', {'train/2'}),
     (wrong_partner, 'unrelated', 'our485/low/2.png', {'train/2'}),
     (
         change('high', 'our485', 2, lambda image: np.roll(image, (2, -1), (0, 1))),
-        'shift',
+        'misaligned',
         'our485/low/2.png',
         {'train/2'},
     ),
     (change('low', 'our485', 2, lambda image: image // 100), 'black', 'our485/low/2.png', {'train/2'}),
     (leak, 'leak', 'our485/high/9.png', {'train/9'}),
-    (reexposure, 'scene', 'our485/high/9.png', {'train/9'}),
-    (twice, 'twice', 'our485/low/9.png', {'train/9'}),
-    (another_exposure, 'exposures', 'our485/high/9.png', set()),
-    (change('high', 'our485', 2, lambda image: image.astype(np.uint16) * 257), 'bits', 'our485/high/2.png', set()),
+    (reexposure, 'near_duplicate', 'our485/high/9.png', {'train/9'}),
+    (twice, 'duplicate', 'our485/low/9.png', {'train/9'}),
+    (another_exposure, 'shared_gt', 'our485/high/9.png', set()),
+    (change('high', 'our485', 2, lambda image: image.astype(np.uint16) * 257), 'bit_depth', 'our485/high/2.png', set()),
     (
         change('low', 'our485', 2, lambda image: cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)),
         'gray',
@@ -147,49 +149,61 @@ FAULTS = [
 ]
 
 
-def test_nothing_is_found_in_a_sound_set(root, tmp_path):
+def test_nothing_is_found_in_a_sound_dataset(root, tmp_path):
     for encoding in ('keep', 'raw'):
-        prepare_stores(root, tmp_path / encoding, recipe=Recipe(encoding))
+        prepare_lmdb(root, tmp_path / encoding, recipe=Recipe(encoding))
     for place in (root, tmp_path / 'keep', tmp_path / 'raw'):
-        checked = check_sets([place])
+        checked = check_datasets([place])
         assert checked.findings == []
         assert checked.clean
         assert len(checked.measured) == 5
 
 
-@pytest.mark.parametrize(('fault', 'kind', 'file', 'drop'), FAULTS, ids=[kind for _, kind, _, _ in FAULTS])
-def test_finds_a_fault_and_is_rid_of_it_by_its_list(root, tiles, tmp_path, fault, kind, file, drop):
+@pytest.mark.parametrize(('fault', 'kind', 'file', 'exclude'), FAULTS, ids=[kind for _, kind, _, _ in FAULTS])
+def test_finds_a_fault_and_its_exclusion_list_resolves_it(root, tiles, tmp_path, fault, kind, file, exclude):
     fault(root, tiles)
-    checked = check_sets([root])
+    checked = check_datasets([root])
     assert kinds(checked) == [kind]
     assert file in checked.findings[0].files
-    assert set(checked.findings[0].drop) == drop
+    assert set(checked.findings[0].exclude) == exclude
     assert checked.clean == (KINDS[kind][0] == 'note')
 
     listed = tmp_path / 'lists/fix.txt'
-    assert write_fix_list(checked, listed) == len(drop)
-    left = check_sets([root], exclude=listed)
-    assert kinds(left) == ([] if drop else [kind])
-    if drop:
+    assert write_exclusion_list(checked, listed) == len(exclude)
+    left = check_datasets([root], exclude=listed)
+    assert kinds(left) == ([] if exclude else [kind])
+    if exclude:
         for split in ('train', 'test'):
             options = {'phase': 'val', 'split': split, 'dataroot': str(root), 'exclude': str(listed)}
             dataset = LowLightPairedDataset(options)
             assert all(item['lq'].shape == item['gt'].shape for item in dataset)
-            assert not {f'{split}/{pair.key}' for pair in dataset.pairs} & drop
+            assert not {f'{split}/{pair.key}' for pair in dataset.pairs} & exclude
 
 
-IN_STORES = ('swapped', 'same', 'alike', 'unrelated', 'shift', 'black', 'leak', 'scene', 'twice', 'exposures', 'bits')
+IN_PIXELS = (
+    'swapped',
+    'identical',
+    'barely_different',
+    'unrelated',
+    'misaligned',
+    'black',
+    'leak',
+    'near_duplicate',
+    'duplicate',
+    'shared_gt',
+    'bit_depth',
+)
 
 
-@pytest.mark.parametrize('kind', IN_STORES)
-def test_finds_in_pixels_what_it_finds_in_folders(root, tiles, tmp_path, kind):
+@pytest.mark.parametrize('kind', IN_PIXELS)
+def test_finds_the_same_in_raw_databases_as_in_folders(root, tiles, tmp_path, kind):
     next(fault for fault, its_kind, _, _ in FAULTS if its_kind == kind)(root, tiles)
-    prepare_stores(root, tmp_path / 'raw', recipe=Recipe('raw'))
+    prepare_lmdb(root, tmp_path / 'raw', recipe=Recipe('raw'))
     found, images, sheets = [], [], []
     for place in (root, tmp_path / 'raw'):
-        checked = check_sets([place])
-        found.append([(each.kind, each.drop, each.weight) for each in checked.findings])
-        images.append({(each.source.split, each.pair.key): (each.lq, each.gt) for each in checked.measured})
+        checked = check_datasets([place])
+        found.append([(each.kind, each.exclude, each.weight) for each in checked.findings])
+        images.append({(each.split.name, each.pair.key): (each.lq, each.gt) for each in checked.measured})
         sheets.append(cv2.imread(str(write_picture(checked, tmp_path / f'{place.name}.png'))))
     assert kinds(checked) == [kind]
     assert found[0] == found[1]
@@ -204,32 +218,32 @@ def captions_of(sheet):
 
 
 def test_every_kind_has_its_test():
-    tested = {kind for _, kind, _, _ in FAULTS} | {'shared', 'truths', 'similar'}
+    tested = {kind for _, kind, _, _ in FAULTS} | {'shared_by_splits', 'shared_lq', 'similar'}
     assert tested == set(KINDS)
 
 
-def test_faults_of_stores_are_named_by_their_keys(root, tiles, tmp_path):
+def test_faults_of_databases_are_named_by_their_keys(root, tiles, tmp_path):
     leak(root, tiles)
-    prepare_stores(root, tmp_path / 'written')
-    (tmp_path / 'stores').mkdir()
-    for store in (tmp_path / 'written').iterdir():  # by links, as stores on another disk are
-        (tmp_path / 'stores' / store.name).symlink_to(store)
-    meta = tmp_path / 'stores/train_lq.lmdb/meta_info.txt'
+    prepare_lmdb(root, tmp_path / 'written')
+    (tmp_path / 'databases').mkdir()
+    for database in (tmp_path / 'written').iterdir():  # by links, as databases on another disk are
+        (tmp_path / 'databases' / database.name).symlink_to(database)
+    meta = tmp_path / 'databases/train_lq.lmdb/meta_info.txt'
     meta.write_text(''.join(line for line in meta.read_text().splitlines(True) if not line.startswith('2.png')))
-    checked = check_sets([tmp_path / 'stores'])
+    checked = check_datasets([tmp_path / 'databases'])
     assert [(finding.kind, finding.files) for finding in checked.findings] == [
-        ('alone', ('train_gt.lmdb/2',)),
+        ('unpaired', ('train_gt.lmdb/2',)),
         ('leak', ('train_gt.lmdb/9',)),
     ]
-    write_fix_list(checked, tmp_path / 'fix.txt')
-    options = {'phase': 'val', 'split': 'train', 'dataroot': str(tmp_path / 'stores')}
-    with pytest.raises(ValueError, match='do not hold the same keys'):
+    write_exclusion_list(checked, tmp_path / 'fix.txt')
+    options = {'phase': 'val', 'split': 'train', 'dataroot': str(tmp_path / 'databases')}
+    with pytest.raises(ValueError, match='do not pair'):
         LowLightPairedDataset(options)
     dataset = LowLightPairedDataset({**options, 'exclude': str(tmp_path / 'fix.txt')})
     assert [pair.key for pair in dataset.pairs] == ['1', '3']
 
 
-def test_sets_are_compared_with_each_other(root, tiles, tmp_path):
+def test_datasets_are_compared_with_each_other(root, tiles, tmp_path):
     other = tmp_path / 'LOLv2/Real_captured'
     for split, name, image in (
         ('Test', '1', tiles['our485'][0]),  # trained on in the first set
@@ -238,33 +252,33 @@ def test_sets_are_compared_with_each_other(root, tiles, tmp_path):
     ):
         write_image(other / f'{split}/Low/low{name}.png', dark(image, seed=9))
         write_image(other / f'{split}/Normal/normal{name}.png', image)
-    checked = check_sets([root, tmp_path / 'LOLv2'])
-    assert {(each.kind, each.files[0], each.drop) for each in checked.findings} == {
+    checked = check_datasets([root, tmp_path / 'LOLv2'])
+    assert {(each.kind, each.files[0], each.exclude) for each in checked.findings} == {
         ('leak', 'LOLv1/our485/high/1.png', ('LOLv1/train/1',)),
         ('leak', 'LOLv2/Real_captured/Train/Normal/normal1.png', ('LOLv2/train/1',)),
-        ('shared', 'LOLv2/Real_captured/Train/Normal/normal2.png', ()),
+        ('shared_by_splits', 'LOLv2/Real_captured/Train/Normal/normal2.png', ()),
     }
-    write_fix_list(checked, tmp_path / 'fix.txt')
+    write_exclusion_list(checked, tmp_path / 'fix.txt')
     for place, left in ((root, ['2', '3']), (tmp_path / 'LOLv2', ['2'])):
         options = {'phase': 'val', 'split': 'train', 'dataroot': str(place), 'exclude': str(tmp_path / 'fix.txt')}
         assert [pair.key for pair in LowLightPairedDataset(options).pairs] == left
 
 
-def test_one_input_of_several_truths_and_a_rearranged_scene_are_noted(root, tiles):
+def test_one_low_light_image_of_several_ground_truths_and_a_rearranged_scene_are_noted(root, tiles):
     put(root, 'our485', 9, 255 - tiles['our485'][0], low=dark(tiles['our485'][0]))
     image = tiles['eval15'][1].copy()
     image[60:150, 60:150] = tiles['our485'][1][60:150, 60:150]
     put(root, 'our485', 8, image)
-    found = kinds(check_sets([root]))
-    assert 'truths' in found
+    found = kinds(check_datasets([root]))
+    assert 'shared_lq' in found
     assert 'similar' in found
-    assert 'scene' not in found
+    assert 'near_duplicate' not in found
 
 
 def test_worker_processes_change_nothing(root, tiles):
     swap(root, tiles)
     cut_file(root, tiles)
-    alone, shared = (check_sets([root], workers=workers) for workers in (0, 2))
+    alone, shared = (check_datasets([root], workers=workers) for workers in (0, 2))
     assert alone.findings == shared.findings
     assert alone.measured == shared.measured
 
@@ -277,18 +291,18 @@ def test_turned_photographs_are_measured_as_the_datasets_read_them(root, tiles, 
     for role, pixels in (('high', image), ('low', dark(image))):
         (root / f'our485/{role}/2.png').unlink()
         Image.fromarray(pixels[..., ::-1]).save(root / f'our485/{role}/2{suffix}', exif=turned)
-    checked = check_sets([root])
+    checked = check_datasets([root])
     sizes = {each.pair.key: each.gt.size for each in checked.measured}
     assert sizes['2'] == (200, 256)
 
 
-def test_odd_kinds_of_images_stop_nothing(root):
-    """A row of pixels, values that are no numbers, and a type that no dataset reads."""
+def test_unusual_images_do_not_stop_a_check(root):
+    """A single row of pixels, NaN values, and a data type that no dataset class reads."""
     for role in ('low', 'high'):
         write_image(root / f'our485/{role}/6.png', np.full((1, 5, 3), 20 if role == 'low' else 90, np.uint8))
         write_image(root / f'our485/{role}/7.tif', np.full((40, 48, 3), np.nan, np.float32))
         write_image(root / f'our485/{role}/8.tif', np.full((40, 48, 3), 0.5, np.float64))
-    checked = check_sets([root])
+    checked = check_datasets([root])
     assert {finding.pairs[0].pair.key for finding in checked.findings} == {'7', '8'}
     assert kinds(checked) == ['unreadable'] * 4
 
@@ -296,7 +310,7 @@ def test_odd_kinds_of_images_stop_nothing(root):
 def test_the_contact_sheet_shows_the_worst_and_overwrites_nothing(root, tiles, tmp_path):
     cut_file(root, tiles)
     leak(root, tiles)
-    checked = check_sets([root])
+    checked = check_datasets([root])
     path = tmp_path / 'sheets/check.jpg'
     assert write_picture(checked, path) == path
     first = path.read_bytes()
@@ -308,17 +322,24 @@ def test_the_contact_sheet_shows_the_worst_and_overwrites_nothing(root, tiles, t
     assert path.read_bytes() == first
 
 
-def test_a_list_is_never_written_over(root, tmp_path):
+def test_a_contact_sheet_that_cannot_be_written_leaves_nothing(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(cv2, 'imwrite', lambda path, image: bool(Path(path).write_bytes(b'half')) and False)
+    with pytest.raises(OSError, match='could not write .*check.jpg'):
+        write_picture(check_datasets([root]), tmp_path / 'sheets/check.jpg')
+    assert not list((tmp_path / 'sheets').iterdir())
+
+
+def test_an_exclusion_list_is_never_overwritten(root, tmp_path):
     (tmp_path / 'fix.txt').write_text('mine')
     with pytest.raises(FileExistsError):
-        write_fix_list(check_sets([root]), tmp_path / 'fix.txt')
+        write_exclusion_list(check_datasets([root]), tmp_path / 'fix.txt')
     assert (tmp_path / 'fix.txt').read_text() == 'mine'
 
 
-def test_refuses_what_is_not_there(root, tmp_path):
+def test_names_what_does_not_exist(root, tmp_path):
     with pytest.raises(FileNotFoundError, match="^split: no 'val' under .*; there are train, test"):
-        check_sets([root], splits=['val'])
+        check_datasets([root], splits=['val'])
     with pytest.raises(FileNotFoundError, match='exclude: no file .*absent.txt'):
-        check_sets([root], exclude=tmp_path / 'absent.txt')
+        check_datasets([root], exclude=tmp_path / 'absent.txt')
     with pytest.raises(FileNotFoundError, match='dataroot: no folder'):
-        check_sets([tmp_path / 'absent'])
+        check_datasets([tmp_path / 'absent'])

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from basicsr_entropy.data.checks import scenes
-from basicsr_entropy.data.datasets.sample import read_photograph
+from basicsr_entropy.data.datasets.demo_photographs import read_photograph
 
 NAMES = ('astronaut', 'chelsea', 'coffee', 'rocket', 'motorcycle_left')
 
@@ -32,7 +32,7 @@ def test_finds_each_scene_under_another_exposure_and_no_other(gain, gamma):
     again = [exposed(moved(image, 4, -3), gain, gamma) for image in images]
     thumbs = [scenes.thumbnail(image) for image in [*images, *again]]
     count = len(NAMES)
-    found = {(i, j) for i, j, _ in scenes.similar_pairs(thumbs, [0] * count + [1] * count, least=scenes.SAME_SCENE)}
+    found = {(i, j) for i, j, _ in scenes.similar_pairs(thumbs, [0] * count + [1] * count, threshold=scenes.SAME_SCENE)}
     assert found == {(index, index + count) for index in range(count)}
 
 

@@ -10,7 +10,7 @@ from basicsr.data.paired_image_dataset import PairedImageDataset
 from helpers import photograph, write_image, write_pairs
 
 from basicsr_entropy.data.datasets import LowLightPairedDataset
-from basicsr_entropy.data.lmdb.prepare import prepare_stores
+from basicsr_entropy.data.lmdb.prepare import prepare_lmdb
 from basicsr_entropy.data.lmdb.recipe import Recipe
 
 ALL = {'rescale': {'prob': 0.5, 'scale': 0.8}, 'exposure_jitter': [0.5, 2], 'mixup': {'beta': 1.2}}
@@ -70,17 +70,17 @@ def test_the_same_crops_whatever_the_encoding(tmp_path, encoding, depth, augment
     for index, folder in itertools.product(range(3), ('input', 'target')):
         image = photograph(index, 40 + index, 51).astype(depth) * (257 if depth is np.uint16 else 1) + index
         write_image(tmp_path / f'Train/{folder}/{index}.png', image)
-    prepare_stores(tmp_path, tmp_path / 'stores', recipe=Recipe(encoding))
-    folders, stores = (dataset(root, **TRAIN, **augmentation) for root in (tmp_path, tmp_path / 'stores'))
+    prepare_lmdb(tmp_path, tmp_path / 'databases', recipe=Recipe(encoding))
+    folders, databases = (dataset(root, **TRAIN, **augmentation) for root in (tmp_path, tmp_path / 'databases'))
     for seed, index in itertools.product(range(5), range(3)):
         items = []
-        for source in (folders, stores):
+        for source in (folders, databases):
             random.seed(seed)
             items.append(source[index])
         assert torch.equal(items[0]['lq'], items[1]['lq'])
         assert torch.equal(items[0]['gt'], items[1]['gt'])
     exact = torch.from_numpy(image[..., ::-1] / np.iinfo(depth).max).permute(2, 0, 1).float()
-    whole = dataset(tmp_path / 'stores', split='train')[2]['gt']
+    whole = dataset(tmp_path / 'databases', split='train')[2]['gt']
     torch.testing.assert_close(whole, exact, atol=1e-7, rtol=0)
 
 
@@ -97,42 +97,42 @@ def test_crops_of_a_pair_are_of_one_place(tmp_path):
     assert torch.equal(item['lq'], item['gt'])
 
 
-def test_folders_and_stores_of_one_set_are_the_same(lolv1, tmp_path):
-    prepare_stores(lolv1, tmp_path / 'stores')
+def test_folders_and_databases_of_one_set_are_the_same(lolv1, tmp_path):
+    prepare_lmdb(lolv1, tmp_path / 'databases')
     folders = dataset(lolv1)
     for options in ({}, {'io_backend': {'type': 'lmdb'}}):
-        stores = dataset(tmp_path / 'stores', **options)
-        assert len(stores) == len(folders)
-        for a, b in zip(stores, folders):
+        databases = dataset(tmp_path / 'databases', **options)
+        assert len(databases) == len(folders)
+        for a, b in zip(databases, folders):
             assert torch.equal(a['lq'], b['lq'])
             assert torch.equal(a['gt'], b['gt'])
     named = LowLightPairedDataset(
         {
             'phase': 'val',
-            'dataroot_lq': str(tmp_path / 'stores/test_lq.lmdb'),
-            'dataroot_gt': str(tmp_path / 'stores/test_gt.lmdb'),
+            'dataroot_lq': str(tmp_path / 'databases/test_lq.lmdb'),
+            'dataroot_gt': str(tmp_path / 'databases/test_gt.lmdb'),
         }
     )
     assert torch.equal(named[1]['lq'], folders[1]['lq'])
 
 
 @pytest.mark.parametrize('workers', [0, 2])
-def test_stores_serve_the_workers_of_basicsrs_loader(lolv1, tmp_path, workers):
-    prepare_stores(lolv1, tmp_path / 'stores')
+def test_databases_serve_the_workers_of_basicsrs_loader(lolv1, tmp_path, workers):
+    prepare_lmdb(lolv1, tmp_path / 'databases')
     options = {
         **TRAIN,
         'type': 'LowLightPairedDataset',
-        'dataroot': str(tmp_path / 'stores'),
+        'dataroot': str(tmp_path / 'databases'),
         'batch_size_per_gpu': 2,
         'num_worker_per_gpu': workers,
     }
-    stores = build_dataset(options)
-    stores[0]  # the parent process has the store open
-    loader = build_dataloader(stores, options, num_gpu=0, seed=0)
+    databases = build_dataset(options)
+    databases[0]  # the parent process has the database open
+    loader = build_dataloader(databases, options, num_gpu=0, seed=0)
     batches = list(loader)
     assert [batch['lq'].shape for batch in batches] == [(2, 3, 16, 16)] * 2
-    assert stores[0]['gt'].shape == (3, 16, 16)  # and has it again after the workers were forked
-    assert pickle.loads(pickle.dumps(stores))[0]['gt'].shape == (3, 16, 16)  # as spawned workers receive it
+    assert databases[0]['gt'].shape == (3, 16, 16)  # and has it again after the workers were forked
+    assert pickle.loads(pickle.dumps(databases))[0]['gt'].shape == (3, 16, 16)  # as spawned workers receive it
 
 
 def test_filename_template_and_meta_info_keep_their_meaning(tmp_path):
@@ -185,9 +185,10 @@ def test_names_the_images_that_do_not_fit(lolv1):
         dataset(lolv1, **TRAIN)[0]
 
 
-def test_stores_must_hold_the_same_keys(lolv1, tmp_path):
-    prepare_stores(lolv1, tmp_path)
-    with pytest.raises(ValueError, match="do not hold the same keys; the first odd one is '00001'"):
+def test_databases_must_hold_the_same_keys(lolv1, tmp_path):
+    prepare_lmdb(lolv1, tmp_path)
+    message = '2 low-light and 4 normal-light images do not pair; the first without a counterpart is 00011, .*train_gt'
+    with pytest.raises(ValueError, match=message):
         LowLightPairedDataset(
             {
                 'phase': 'val',

@@ -6,7 +6,7 @@ import torch
 from helpers import photograph, write_image
 
 from basicsr_entropy.data.datasets import LowLightDegradation, SyntheticLowLightDataset
-from basicsr_entropy.data.lmdb.prepare import prepare_stores
+from basicsr_entropy.data.lmdb.prepare import prepare_lmdb
 from basicsr_entropy.data.lmdb.recipe import Recipe
 
 
@@ -77,10 +77,16 @@ def test_training_is_new_every_time_and_repeats_from_a_seed(photographs):
 
 
 @pytest.mark.parametrize('encoding', ['keep', 'raw'])
-def test_reads_stores(lolv1, tmp_path, encoding):
-    prepare_stores(lolv1, tmp_path, recipe=Recipe(encoding))
+def test_reads_databases(lolv1, tmp_path, encoding):
+    prepare_lmdb(lolv1, tmp_path, recipe=Recipe(encoding))
     assert len(dataset(tmp_path / 'train_gt.lmdb')) == 4
     assert dataset(tmp_path / 'train_gt.lmdb')[0]['gt'].shape == (3, 40, 48)
+    (tmp_path / 'train_gt.lmdb').rename(tmp_path / 'night')
+    assert len(dataset(tmp_path / 'night', io_backend={'type': 'lmdb'})) == 4
+    with pytest.raises(
+        FileNotFoundError, match=r'datasets.val \(photos\).dataroot_gt: .*LOLv1 is not an LMDB database'
+    ):
+        dataset(lolv1, io_backend={'type': 'lmdb'})
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def paired(root, **options):
 
 @pytest.fixture
 def flat(tmp_path):
-    """Pairs of even images: input 0.1 and 0.2, truth 0.4 and 0.8."""
+    """Pairs of even images: lq 0.1 and 0.2, gt 0.4 and 0.8."""
     for name, level in (('1', 0.4), ('2', 0.8)):
         for folder, gain in (('low', 0.25), ('high', 1)):
             write_image(tmp_path / f'our485/{folder}/{name}.png', np.full((40, 48, 3), level * gain * 255, np.uint8))
@@ -83,12 +83,12 @@ def test_exposure_changes_the_input_only(flat):
 
 def test_mixup_mixes_both_sides_alike(flat):
     items = draw(paired(flat, mixup={'beta': 1.2, 'prob': 0.5}))
-    truths = np.array([float(item['gt'].mean()) for item in items])
-    inputs = np.array([float(item['lq'].mean()) for item in items])
-    np.testing.assert_allclose(inputs, truths / 4, atol=0.004)
-    mixed = (truths > 0.41) & (truths < 0.79)
+    gts = np.array([float(item['gt'].mean()) for item in items])
+    lqs = np.array([float(item['lq'].mean()) for item in items])
+    np.testing.assert_allclose(lqs, gts / 4, atol=0.004)
+    mixed = (gts > 0.41) & (gts < 0.79)
     assert mixed.mean() == pytest.approx(0.25, abs=0.08)  # half of the draws mix, half of those with the other
-    assert truths[mixed].std() > 0.05
+    assert gts[mixed].std() > 0.05
 
 
 def test_repeats_from_a_seed(lolv1, photographs):

@@ -1,4 +1,4 @@
-"""What is left when a run is killed, disturbed or has no room, and how the next one goes on."""
+"""Runs that are killed, disturbed or out of disk space, and how they are resumed."""
 
 import json
 import multiprocessing
@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from basicsr_entropy.data.datasets import LowLightPairedDataset
 from basicsr_entropy.data.lmdb import recipe, writer
-from basicsr_entropy.data.lmdb.prepare import prepare_stores
-from basicsr_entropy.data.lmdb.reader import StoreReader, read_shapes
+from basicsr_entropy.data.lmdb.prepare import prepare_lmdb
+from basicsr_entropy.data.lmdb.reader import LmdbReader, read_shapes
 from basicsr_entropy.data.lmdb.recipe import Recipe
 
 RECIPE = Recipe('png', 20, 12)
@@ -31,18 +31,18 @@ def source(tmp_path):
 
 
 def start(source, out, pause=0.002, workers=0, file_size=None):
-    """A process that writes each pair as it comes, and pauses at each file it reads."""
+    """A process that writes each pair as it comes, and pauses at each image it decodes."""
 
     def prepare(begun, failed):
         tqdm.set_lock(threading.RLock())  # the one it shares with this process stays locked if a kill finds it so
-        read = recipe.read_file
-        recipe.read_file = lambda path: (time.sleep(pause), read(path))[1]
+        decode = recipe.decode_image
+        recipe.decode_image = lambda content, name: (time.sleep(pause), decode(content, name))[1]
         writer._BATCH_BYTES = 1
         if file_size:
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
         begun.set()
         try:
-            prepare_stores(source, out, recipe=RECIPE, workers=workers)
+            prepare_lmdb(source, out, recipe=RECIPE, workers=workers)
         except Exception as error:
             failed.put(repr(error))
 
@@ -55,17 +55,17 @@ def start(source, out, pause=0.002, workers=0, file_size=None):
 
 
 def contents(out):
-    """All that a reader sees of the stores of the training split."""
+    """All that a reader sees of the databases of the training split."""
     found = {}
     for role in ('lq', 'gt'):
-        store = Path(out) / f'train_{role}.lmdb'
-        reader = StoreReader(store)
-        found[role] = manifest_of(store), {key: reader.get(key) for key in read_shapes(store)}
+        database = Path(out) / f'train_{role}.lmdb'
+        reader = LmdbReader(database)
+        found[role] = manifest_of(database), {key: reader.get(key) for key in read_shapes(database)}
     return found
 
 
-def test_a_killed_run_never_looks_whole_and_resumes_to_the_same(source, tmp_path):
-    prepare_stores(source, tmp_path / 'whole', recipe=RECIPE)
+def test_a_killed_run_leaves_no_database_and_resumes_to_the_same_result(source, tmp_path):
+    prepare_lmdb(source, tmp_path / 'whole', recipe=RECIPE)
     whole, rng, partial = contents(tmp_path / 'whole'), random.Random(0), 0
     for moment in range(20):
         out = tmp_path / f'out{moment}'
@@ -73,8 +73,8 @@ def test_a_killed_run_never_looks_whole_and_resumes_to_the_same(source, tmp_path
         time.sleep(rng.uniform(0, 0.12))
         process.kill()
         process.join()
-        stores = [path for path in (out / 'train_lq.lmdb', out / 'train_gt.lmdb') if path.exists()]
-        if len(stores) < 2:
+        databases = [path for path in (out / 'train_lq.lmdb', out / 'train_gt.lmdb') if path.exists()]
+        if len(databases) < 2:
             with pytest.raises(FileNotFoundError):
                 LowLightPairedDataset({'dataroot': str(out), 'phase': 'val', 'split': 'train'})
             if (out / 'train.partial').exists():
@@ -82,30 +82,30 @@ def test_a_killed_run_never_looks_whole_and_resumes_to_the_same(source, tmp_path
                 with pytest.raises(
                     FileExistsError, match='train.partial is what an unfinished run left; add resume=True'
                 ):
-                    prepare_stores(source, out, recipe=RECIPE)
-        prepare_stores(source, out, recipe=RECIPE, resume=True)
+                    prepare_lmdb(source, out, recipe=RECIPE)
+        prepare_lmdb(source, out, recipe=RECIPE, resume=True)
         assert contents(out) == whole
         assert sorted(path.name for path in out.iterdir()) == ['train_gt.lmdb', 'train_lq.lmdb']
     assert partial > 5  # the moments were not all before or after the work
 
 
-def test_goes_on_where_it_stopped_even_from_a_torn_line(source, tmp_path, monkeypatch):
+def test_resumes_where_it_stopped_even_from_a_truncated_line(source, tmp_path, monkeypatch):
     monkeypatch.setattr(writer, '_BATCH_BYTES', 1)
     broken = source / 'Train/target/00009.png'
     good = broken.read_bytes()
     broken.write_bytes(b'damaged')
     with pytest.raises(ValueError, match=r'00009.png cannot be read .* stays in .*train.partial, resume=True goes on'):
-        prepare_stores(source, tmp_path / 'out', recipe=RECIPE)
+        prepare_lmdb(source, tmp_path / 'out', recipe=RECIPE)
     journal = tmp_path / 'out/train.partial/journal.jsonl'
     lines = journal.read_bytes().splitlines(keepends=True)
     assert len(lines) == 8
-    journal.write_bytes(b''.join(lines[:6]) + lines[6][:40])  # two pairs are in the stores and not in the journal
+    journal.write_bytes(b''.join(lines[:6]) + lines[6][:40])  # two pairs are in the databases and not in the journal
     broken.write_bytes(good)
-    prepare_stores(source, tmp_path / 'out', recipe=RECIPE, resume=True)
-    prepare_stores(source, tmp_path / 'whole', recipe=RECIPE)
+    prepare_lmdb(source, tmp_path / 'out', recipe=RECIPE, resume=True)
+    prepare_lmdb(source, tmp_path / 'whole', recipe=RECIPE)
     assert contents(tmp_path / 'out') == contents(tmp_path / 'whole')
     before = os.stat(tmp_path / 'out/train_lq.lmdb/data.mdb').st_mtime_ns
-    prepare_stores(source, tmp_path / 'out', recipe=RECIPE, resume=True)  # nothing is left to do
+    prepare_lmdb(source, tmp_path / 'out', recipe=RECIPE, resume=True)  # nothing is left to do
     assert os.stat(tmp_path / 'out/train_lq.lmdb/data.mdb').st_mtime_ns == before
 
 
@@ -128,15 +128,15 @@ def take_a_pair_away(source):
         (change_a_read_file, RECIPE, 'input/00001.png or .*target/00001.png has changed since'),
     ],
 )
-def test_goes_on_with_the_same_only(source, tmp_path, monkeypatch, change, recipe, message):
+def test_resumes_only_with_the_same_options_and_files(source, tmp_path, monkeypatch, change, recipe, message):
     monkeypatch.setattr(writer, '_BATCH_BYTES', 1)
     (source / 'Train/input/00012.png').write_bytes(b'damaged')
     with pytest.raises(ValueError, match='00012'):
-        prepare_stores(source, tmp_path / 'out', recipe=RECIPE)
+        prepare_lmdb(source, tmp_path / 'out', recipe=RECIPE)
     if change:
         change(source)
     with pytest.raises(ValueError, match=message):
-        prepare_stores(source, tmp_path / 'out', recipe=recipe, resume=True)
+        prepare_lmdb(source, tmp_path / 'out', recipe=recipe, resume=True)
     assert (tmp_path / 'out/train.partial').exists()
 
 
@@ -144,7 +144,7 @@ def test_goes_on_with_the_same_only(source, tmp_path, monkeypatch, change, recip
 def test_killed_while_it_renames(source, tmp_path, renamed):
     out, staging = tmp_path / 'out', tmp_path / 'out/train.partial'
     for folder in (out, tmp_path / 'whole'):
-        prepare_stores(source, folder, recipe=RECIPE)
+        prepare_lmdb(source, folder, recipe=RECIPE)
     whole = contents(tmp_path / 'whole')
     staging.mkdir()
     if renamed != 'emptied':
@@ -159,7 +159,7 @@ def test_killed_while_it_renames(source, tmp_path, renamed):
     if renamed == 'none':  # its journal lists all of it
         rows = [json.dumps(row) for row in journal_rows(source)]
         (staging / 'journal.jsonl').write_text(''.join(f'{row}\n' for row in rows))
-    prepare_stores(source, out, recipe=RECIPE, resume=True)
+    prepare_lmdb(source, out, recipe=RECIPE, resume=True)
     assert contents(out) == whole
     assert sorted(path.name for path in out.iterdir()) == ['train_gt.lmdb', 'train_lq.lmdb']
 
@@ -167,59 +167,60 @@ def test_killed_while_it_renames(source, tmp_path, renamed):
 def journal_rows(source):
     from basicsr_entropy.data.lmdb.journal import _entry
     from basicsr_entropy.data.lmdb.recipe import PairEncoder
-    from basicsr_entropy.data.sets.pairing import pair_folders
+    from basicsr_entropy.data.sets.splits import find_splits
 
-    return map(_entry, PairEncoder(pair_folders(source / 'Train/input', source / 'Train/target', ''), RECIPE))
+    (split,) = find_splits(source)
+    return map(_entry, PairEncoder(split.pairs, RECIPE))
 
 
-def test_does_not_touch_a_run_at_work(source, tmp_path):
+def test_does_not_touch_a_run_that_is_working(source, tmp_path):
     process, _ = start(source, tmp_path / 'out', pause=1, workers=1)
     try:
         while not (tmp_path / 'out/train.partial/plan.json').exists():
             assert process.is_alive()
             time.sleep(0.01)
         for resume in (False, True):
-            with pytest.raises(BlockingIOError, match='train.partial: another run is at work on it'):
-                prepare_stores(source, tmp_path / 'out', recipe=RECIPE, resume=resume)
+            with pytest.raises(BlockingIOError, match='train.partial: another run is writing there'):
+                prepare_lmdb(source, tmp_path / 'out', recipe=RECIPE, resume=resume)
     finally:
         process.kill()
         process.join()
     # a worker that outlives its parent for a moment does not keep the folder locked
-    prepare_stores(source, tmp_path / 'out', recipe=RECIPE, resume=True)
+    prepare_lmdb(source, tmp_path / 'out', recipe=RECIPE, resume=True)
     assert len(contents(tmp_path / 'out')['lq'][1]) == 12 * 12
 
 
-def test_a_full_disk_is_named_and_leaves_nothing_that_looks_whole(source, tmp_path):
+def test_a_full_disk_is_named_and_leaves_no_database(source, tmp_path):
     process, failed = start(source, tmp_path / 'out', file_size=60_000)
     process.join()
     assert re.search('lq.lmdb cannot be written: .* MB are free there; .*resume=True goes on', failed.get())
     assert not list((tmp_path / 'out').glob('*.lmdb'))
-    prepare_stores(source, tmp_path / 'whole', recipe=RECIPE)
-    prepare_stores(source, tmp_path / 'out', recipe=RECIPE, resume=True)  # once there is room
+    prepare_lmdb(source, tmp_path / 'whole', recipe=RECIPE)
+    prepare_lmdb(source, tmp_path / 'out', recipe=RECIPE, resume=True)  # once there is room
     assert contents(tmp_path / 'out') == contents(tmp_path / 'whole')
 
 
 @pytest.mark.parametrize('target', ['file', 'proc'])
 def test_a_target_that_cannot_be_written_is_named(source, tmp_path, target):
     (tmp_path / 'file').write_text('mine')
-    out = tmp_path / 'file/out' if target == 'file' else Path('/proc/stores')
+    out = tmp_path / 'file/out' if target == 'file' else Path('/proc/databases')
     with pytest.raises(OSError, match=str(out)):
-        prepare_stores(source, out)
+        prepare_lmdb(source, out)
     assert (tmp_path / 'file').read_text() == 'mine'
 
 
-def test_a_damaged_journal_or_store_is_named(source, tmp_path, monkeypatch):
+def test_a_damaged_journal_or_database_is_named(source, tmp_path, monkeypatch):
     monkeypatch.setattr(writer, '_BATCH_BYTES', 1)
     (source / 'Train/input/00012.png').write_bytes(b'damaged')
     staging = tmp_path / 'out/train.partial'
     with pytest.raises(ValueError, match='00012'):
-        prepare_stores(source, tmp_path / 'out')
+        prepare_lmdb(source, tmp_path / 'out')
     shutil.copytree(staging, tmp_path / 'copy')
     (staging / 'journal.jsonl').write_bytes(b'{"key"\n')
     with pytest.raises(ValueError, match='journal.jsonl, line 1 is damaged; remove'):
-        prepare_stores(source, tmp_path / 'out', resume=True)
+        prepare_lmdb(source, tmp_path / 'out', resume=True)
     shutil.rmtree(staging)
     os.rename(tmp_path / 'copy', staging)
     shutil.rmtree(staging / 'gt.lmdb')
     with pytest.raises(ValueError, match='gt.lmdb lacks images that .*journal.jsonl lists'):
-        prepare_stores(source, tmp_path / 'out', resume=True)
+        prepare_lmdb(source, tmp_path / 'out', resume=True)

@@ -1,7 +1,7 @@
 import pytest
 
 from basicsr_entropy.data.datasets import LowLightPairedDataset
-from basicsr_entropy.data.lmdb.prepare import prepare_stores
+from basicsr_entropy.data.lmdb.prepare import prepare_lmdb
 from basicsr_entropy.data.sets.exclusion import is_excluded, read_exclusion
 
 
@@ -29,18 +29,18 @@ def test_names_are_whole():
     assert is_excluded(names, '3', 'test', 'LOL')
     assert not is_excluded(names, '3', 'test', 'other')
     assert not is_excluded(names, 'scene/1', 'train')
-    assert is_excluded(names, 'a.b')  # as a store has it
+    assert is_excluded(names, 'a.b')  # its LMDB key
 
 
-def test_leaves_pairs_out_of_folders_and_of_stores(lolv1, tmp_path):
+def test_excludes_pairs_of_folders_and_of_databases(lolv1, tmp_path):
     listed = write(tmp_path / 'list.txt', 'train/00002\twhy', '00004', 'test/00003')
-    prepare_stores(lolv1, tmp_path / 'stores')
-    for root in (lolv1, tmp_path / 'stores'):
+    prepare_lmdb(lolv1, tmp_path / 'databases')
+    for root in (lolv1, tmp_path / 'databases'):
         assert keys(root, exclude=listed) == ['00001', '00003']
         assert keys(root, exclude=listed, phase='val') == ['00011', '00012']
 
 
-def test_a_template_names_pairs_by_their_truth(lolv1, tmp_path):
+def test_with_a_template_the_ground_truth_gives_the_key(lolv1, tmp_path):
     folders = {f'dataroot_{role}': str(lolv1 / f'our485/{name}') for role, name in (('lq', 'low'), ('gt', 'high'))}
     listed = write(tmp_path / 'list.txt', '00002')
     (tmp_path / 'meta.txt').write_text(''.join(f'0000{number}.png (40,48,3)\n' for number in (1, 2, 3)))
@@ -49,7 +49,7 @@ def test_a_template_names_pairs_by_their_truth(lolv1, tmp_path):
         assert left == (['00001', '00003'] if options else ['00001', '00003', '00004'])
 
 
-def test_an_image_without_a_partner_may_be_left_out(lolv1, tmp_path):
+def test_an_unpaired_image_can_be_excluded(lolv1, tmp_path):
     (lolv1 / 'our485/low/00002.png').unlink()
     (lolv1 / 'our485/high/00003.png').unlink()
     with pytest.raises(ValueError, match=r'3 low-light and 3 normal-light images do not pair; .*low/00003.png'):
@@ -59,7 +59,7 @@ def test_an_image_without_a_partner_may_be_left_out(lolv1, tmp_path):
     assert keys(lolv1, exclude=write(tmp_path / 'both.txt', '00002', '00003')) == ['00001', '00004']
 
 
-def test_says_what_is_wrong_with_a_list(lolv1, tmp_path):
+def test_names_what_is_wrong_with_a_list(lolv1, tmp_path):
     with pytest.raises(FileNotFoundError, match=r'datasets.train \(unnamed\): exclude: no file .*absent.txt'):
         keys(lolv1, exclude=str(tmp_path / 'absent.txt'))
     everything = write(tmp_path / 'all.txt', *(f'0000{number}' for number in range(1, 5)))

@@ -1,7 +1,10 @@
+import subprocess
+import sys
+
 import pytest
 from helpers import write_pairs
 
-from basicsr_entropy.data.sets.layouts import find_splits, shared_images
+from basicsr_entropy.data.sets.layouts import find_folders, shared_images
 
 
 @pytest.mark.parametrize(
@@ -22,13 +25,13 @@ from basicsr_entropy.data.sets.layouts import find_splits, shared_images
 def test_recognises_published_layouts(tmp_path, folders, layout, splits):
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True)
-    found = find_splits(tmp_path)
-    assert {split.split for split in found} == splits
-    assert {split.layout for split in found} == {layout}
-    assert {split.split for split in find_splits(tmp_path, layout)} == splits
-    for split in found:
-        assert split.lq_folder.name.lower() in ('low', 'input')
-        assert split.gt_folder.name.lower() in ('high', 'target', 'normal', 'gt')
+    detected, found = find_folders(tmp_path)
+    assert detected == layout
+    assert found.keys() == splits
+    assert find_folders(tmp_path, layout) == (layout, found)
+    for lq_folder, gt_folder in found.values():
+        assert lq_folder.name.lower() in ('low', 'input')
+        assert gt_folder.name.lower() in ('high', 'target', 'normal', 'gt')
 
 
 @pytest.mark.parametrize(
@@ -39,32 +42,41 @@ def test_recognises_published_layouts(tmp_path, folders, layout, splits):
         ('somewhere', ('low', 'normal'), 'lolv2_real'),
     ],
 )
-def test_tells_the_two_sets_of_lol_v2_apart_from_inside(tmp_path, root, prefixes, layout):
+def test_tells_the_two_datasets_of_lol_v2_apart_from_inside(tmp_path, root, prefixes, layout):
     folder = tmp_path / root
     write_pairs(folder / 'Train/Low', folder / 'Train/Normal', 1, *prefixes)
-    assert find_splits(folder)[0].layout == layout
+    assert find_folders(folder)[0] == layout
 
 
-def test_asks_when_several_layouts_are_there(tmp_path):
+def test_asks_which_layout_if_there_are_several(tmp_path):
     for name in ('Real_captured', 'Synthetic'):
         for folder in ('Low', 'Normal'):
             (tmp_path / name / 'Train' / folder).mkdir(parents=True)
     with pytest.raises(ValueError, match='set layout to lolv2_real or lolv2_synthetic'):
-        find_splits(tmp_path)
-    assert find_splits(tmp_path, 'lolv2_synthetic')[0].lq_folder == tmp_path / 'Synthetic/Train/Low'
+        find_folders(tmp_path)
+    assert find_folders(tmp_path, 'lolv2_synthetic')[1]['train'][0] == tmp_path / 'Synthetic/Train/Low'
 
 
-def test_says_what_is_missing(tmp_path):
+def test_names_what_is_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match='no folder .*absent'):
-        find_splits(tmp_path / 'absent')
+        find_folders(tmp_path / 'absent')
     with pytest.raises(
         FileNotFoundError, match=r'no split of a known layout under .*LOL v1: \{our485/low,our485/high\}'
     ):
-        find_splits(tmp_path)
+        find_folders(tmp_path)
     with pytest.raises(ValueError, match="no layout 'lolv3'; known are auto, lolv1"):
-        find_splits(tmp_path, 'lolv3')
+        find_folders(tmp_path, 'lolv3')
 
 
-def test_knows_which_sets_share_images():
+def test_knows_which_splits_share_images():
     assert 'reappear' in shared_images({('lolv1', 'train'), ('lolv2_real', 'test')})
     assert shared_images({('lolv1', 'train'), ('lolv1', 'test'), ('lolv2_synthetic', 'test')}) is None
+
+
+@pytest.mark.parametrize('module', ['layouts', 'pairing', 'exclusion', 'backends', 'splits', 'selection'])
+def test_imports_without_torch_and_basicsr(module):
+    code = (
+        f'import sys, basicsr_entropy.data.sets.{module}; '
+        "heavy = {'torch', 'basicsr', 'mmengine'} & sys.modules.keys(); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)

@@ -1,80 +1,51 @@
-from pathlib import Path
-
 import pytest
-from helpers import photograph, write_image, write_pairs
 
-from basicsr_entropy.data.sets.pairing import match_folders, pair_folders
-
-
-def keys(pairs):
-    return [pair.key for pair in pairs]
+from basicsr_entropy.data.sets.pairing import Pair, match_keys
 
 
-def test_pairs_by_name_whatever_the_extension_and_depth(tmp_path):
-    write_image(tmp_path / 'low/a/1.png', photograph(1))
-    write_image(tmp_path / 'high/a/1.jpg', photograph(1))
-    write_image(tmp_path / 'low/2.PNG', photograph(2))
-    write_image(tmp_path / 'high/2.png', photograph(2))
-    (tmp_path / 'low/notes.txt').write_text('no image')
-    (tmp_path / 'low/.hidden.png').write_bytes(b'')
-    pairs = pair_folders(tmp_path / 'low', tmp_path / 'high', 'here')
-    assert keys(pairs) == ['2', 'a/1']
-    assert pairs[1].gt == str(tmp_path / 'high/a/1.jpg')
+def match(lq, gt):
+    """Pairs images that are named by their keys and an extension."""
+    sides = ({f'{folder}/{key}.png': key for key in keys} for folder, keys in (('low', lq), ('high', gt)))
+    return match_keys(*sides, 'low', 'high')
 
 
-def test_takes_prefixes_off_base_names_only(tmp_path):
-    root = tmp_path / 'low-light'
-    write_pairs(root / 'low_scenes', root / 'normal_scenes', 2, 'low', 'normal')
-    pairs = pair_folders(root / 'low_scenes', root / 'normal_scenes', 'here')
-    assert keys(pairs) == ['00001', '00002']
-    assert Path(pairs[0].lq).name == 'low00001.png'
-    assert Path(pairs[0].gt).name == 'normal00001.png'
+def keys(pairing):
+    return [pair.key for pair in pairing.pairs]
 
 
-def test_names_that_merely_begin_like_a_prefix_stay(tmp_path):
-    for name in ('lowland', 'normalcy'):
-        for folder in ('low', 'high'):
-            write_image(tmp_path / folder / f'{name}.png', photograph(1))
-    assert keys(pair_folders(tmp_path / 'low', tmp_path / 'high', 'here')) == ['lowland', 'normalcy']
+def test_pairs_equal_keys_in_their_order():
+    pairing = match(['b', 'a/1'], ['a/1', 'b'])
+    assert pairing.pairs == [Pair('a/1', 'low/a/1.png', 'high/a/1.png'), Pair('b', 'low/b.png', 'high/b.png')]
+    assert pairing.strict('here') == pairing.pairs
 
 
-def test_numbers_with_gaps_pair_by_number_not_by_order(tmp_path):
-    write_pairs(tmp_path / 'input', tmp_path / 'target', 3)
-    (tmp_path / 'input/00002.png').unlink()
-    (tmp_path / 'target/00002.png').unlink()
-    assert keys(pair_folders(tmp_path / 'input', tmp_path / 'target', 'here')) == ['00001', '00003']
+def test_removes_prefixes_from_base_names_only():
+    pairing = match(['low-light/low00001', 'low-light/low_2'], ['low-light/normal00001', 'low-light/Normal-2'])
+    assert keys(pairing) == ['low-light/00001', 'low-light/2']
 
 
-@pytest.mark.parametrize(('side', 'other'), [('input', 'target'), ('target', 'input')])
-def test_names_the_first_image_without_a_partner(tmp_path, side, other):
-    write_pairs(tmp_path / 'input', tmp_path / 'target', 3)
-    (tmp_path / other / '00002.png').unlink()
-    with pytest.raises(ValueError, match=f"split 'train': .*{side}/00002.png, nothing of its name is in .*{other}"):
-        pair_folders(tmp_path / 'input', tmp_path / 'target', "split 'train'")
+def test_names_that_merely_begin_like_a_prefix_are_kept():
+    assert keys(match(['lowland', 'normalcy'], ['normalcy', 'lowland'])) == ['lowland', 'normalcy']
 
 
-def test_refuses_empty_folders_and_shared_names(tmp_path):
-    write_pairs(tmp_path / 'input', tmp_path / 'target', 1)
-    (tmp_path / 'empty').mkdir()
-    with pytest.raises(FileNotFoundError, match='here: no image in the low-light folder .*empty'):
-        pair_folders(tmp_path / 'empty', tmp_path / 'target', 'here')
-    with pytest.raises(FileNotFoundError, match='here: no folder .*absent for the normal-light'):
-        pair_folders(tmp_path / 'input', tmp_path / 'absent', 'here')
-    write_image(tmp_path / 'input/00001.jpg', photograph(1))
-    with pytest.raises(ValueError, match='share a name'):
-        pair_folders(tmp_path / 'input', tmp_path / 'target', 'here')
+def test_reports_unpaired_images_of_both_sides():
+    pairing = match(['1', '2'], ['2', '3'])
+    assert [tuple(fault) for fault in pairing.unpaired] == [
+        ('1', 'lq', 'low/1.png', 'high'),
+        ('3', 'gt', 'high/3.png', 'low'),
+    ]
+    with pytest.raises(
+        ValueError,
+        match='here: 2 low-light and 2 normal-light images do not pair; the first without a counterpart is low/1.png, '
+        'no image of its name is in high',
+    ):
+        pairing.strict('here')
+    assert keys(pairing.without({'1', '3'}.__contains__)) == ['2']
+    assert pairing.without({'1', '3'}.__contains__).strict('here') == [Pair('2', 'low/2.png', 'high/2.png')]
 
 
-def test_a_match_tells_all_that_is_odd_and_forgives_what_is_left_out(tmp_path):
-    write_pairs(tmp_path / 'input', tmp_path / 'target', 4)
-    (tmp_path / 'input/00002.png').unlink()
-    (tmp_path / 'target/00003.png').unlink()
-    write_image(tmp_path / 'input/00004.jpg', photograph(1))
-    matched = match_folders(tmp_path / 'input', tmp_path / 'target', 'here')
-    assert keys(matched.pairs) == ['00001', '00004']
-    assert [(odd.role, odd.key) for odd in matched.alone] == [('lq', '00003'), ('gt', '00002')]
-    assert [(odd.role, odd.key, Path(odd.other).name) for odd in matched.clashing] == [('lq', '00004', '00004.png')]
-    for left_out in ({'00002', '00003'}, {'00004'}):
-        with pytest.raises(ValueError, match='here: '):
-            matched.without(left_out.__contains__).strict('here')
-    assert keys(matched.without({'00002', '00003', '00004'}.__contains__).strict('here')) == ['00001']
+def test_reports_clashing_names():
+    pairing = match_keys({'1.png': '1', '1.jpg': '1'}, {'1.png': '1'}, 'low', 'high')
+    assert [tuple(fault) for fault in pairing.clashing] == [('1', 'lq', '1.png', '1.jpg')]
+    with pytest.raises(ValueError, match='here: 1.png and 1.jpg share a name'):
+        pairing.strict('here')

@@ -1,16 +1,19 @@
-"""Images that are read through mmengine's backends, and what sets the stores tell they are of."""
+"""Image sources: folders, LMDB databases, and images that are read through mmengine's backends."""
 
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from helpers import write_pairs
+from helpers import photograph, write_image, write_pairs
 
 from basicsr_entropy.data.datasets import LowLightPairedDataset
-from basicsr_entropy.data.lmdb.prepare import prepare_stores
-from basicsr_entropy.data.sets.sources import layout_and_split
+from basicsr_entropy.data.lmdb.prepare import prepare_lmdb
+from basicsr_entropy.data.lmdb.recipe import Recipe
+from basicsr_entropy.data.sets.backends import FolderImages, LmdbImages, MMEngineImages, image_source
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ def test_lists_and_reads_through_a_local_backend(lolv1, backend):
     assert same(dataset(*roots, backend), dataset(*roots, None))
 
 
-def test_leaves_out_what_a_list_names(lolv1, tmp_path, server):
+def test_excludes_what_a_list_names(lolv1, tmp_path, server):
     roots = lolv1 / 'our485/low', lolv1 / 'our485/high'
     (roots[0] / '00002.png').unlink()
     (tmp_path / 'exclude.txt').write_text('00002\n00003\tdark\n')
@@ -101,7 +104,7 @@ def test_lists_in_basicsrs_format_keep_their_meaning(tmp_path, server):
         (
             {'dataroot': 'x', 'dataroot_lq': None, 'dataroot_gt': None},
             ValueError,
-            'mmengine takes dataroot_lq and dataroot_gt in the place of dataroot',
+            'mmengine takes dataroot_lq and dataroot_gt instead of dataroot',
         ),
     ],
     ids=str,
@@ -111,15 +114,45 @@ def test_refuses_wrong_options(options, error, message):
         dataset('http://127.0.0.1:1/lq', 'http://127.0.0.1:1/gt', **{'backend': MMENGINE, **options})
 
 
-def test_stores_tell_what_set_they_are_of(lolv1, tmp_path):
-    write_pairs(tmp_path / 'Real_captured/Test/Low', tmp_path / 'Real_captured/Test/Normal', 1)
-    prepare_stores(lolv1, tmp_path / 'v1')
-    prepare_stores(tmp_path, tmp_path / 'v2', layout='lolv2_real')
-    for root in (lolv1, tmp_path / 'v1'):
-        assert layout_and_split({'dataroot': str(root), 'phase': 'train'}) == ('lolv1', 'train')
-        assert layout_and_split({'dataroot': str(root), 'phase': 'val'}) == ('lolv1', 'test')
-    assert layout_and_split({'dataroot': str(tmp_path / 'v2'), 'phase': 'val'}) == ('lolv2_real', 'test')
-    stock = {'type': 'PairedImageDataset', 'phase': 'train', 'dataroot_lq': str(tmp_path / 'v1/train_lq.lmdb')}
-    assert layout_and_split(stock) == ('lolv1', 'train')
-    for unknown in ({}, {'dataroot': '/nowhere'}, {'dataroot_gt': str(lolv1)}):
-        assert layout_and_split({'phase': 'train', **unknown}) is None
+@pytest.mark.parametrize(
+    ('root', 'io_backend', 'source'),
+    [
+        ('images', None, FolderImages(Path('images'))),
+        ('images.lmdb', None, LmdbImages(Path('images.lmdb'))),
+        ('images.lmdb', {'type': 'disk'}, FolderImages(Path('images.lmdb'))),
+        ('images', {'type': 'lmdb'}, LmdbImages(Path('images'))),
+        ('~/images', {}, FolderImages(Path('~/images').expanduser())),
+        (
+            's3://images',
+            {'type': 'mmengine', 'backend': 'petrel'},
+            MMEngineImages('s3://images', {'backend': 'petrel'}),
+        ),
+    ],
+    ids=str,
+)
+def test_one_place_chooses_the_source(root, io_backend, source):
+    assert image_source(root, io_backend) == source
+
+
+@pytest.mark.parametrize('kind', ['folder', 'keep', 'raw', 'mmengine'])
+def test_every_source_lists_and_opens_the_same_images(tmp_path, kind):
+    write_image(tmp_path / 'LOL/Train/target/a/2.png', photograph(2))
+    write_image(tmp_path / 'LOL/Train/target/1.png', photograph(1))
+    folder = tmp_path / 'LOL/Train/target'
+    if kind in ('keep', 'raw'):
+        (tmp_path / 'LOL/Train/input').symlink_to(folder)
+        prepare_lmdb(tmp_path / 'LOL', tmp_path / 'databases', recipe=Recipe(kind))
+        source = image_source(tmp_path / 'databases/train_gt.lmdb')
+    else:
+        source = image_source(folder, {'type': 'mmengine' if kind == 'mmengine' else 'disk'})
+    names = source.names()
+    assert [source.key(name) for name in names] == ['1', 'a/2']
+    assert all(source.path(name).startswith(str(source.root)) for name in names)
+    for name, seed in zip(names, (1, 2)):
+        with source.open(name) as image:
+            np.testing.assert_array_equal(image, photograph(seed))
+        file = source.open_file(name)
+        assert (file is None) == (kind == 'raw')
+        if file is not None:
+            with file:
+                assert file.read(4) == b'\x89PNG'

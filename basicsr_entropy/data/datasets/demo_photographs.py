@@ -1,37 +1,39 @@
-"""A small set of pairs without a download: photographs that scikit-image carries, darkened."""
+"""A small paired dataset that needs no download: photographs bundled with scikit-image, synthetically darkened."""
 
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from basicsr_entropy._images import decode_image
 from basicsr_entropy.data.datasets.degradation import LowLightDegradation
 
 TRAIN_PHOTOGRAPHS = ('astronaut', 'rocket', 'motorcycle_left', 'motorcycle_right')
 TEST_PHOTOGRAPHS = ('chelsea', 'coffee')
-TILE = 256  # pixels to a side of a pair
-NIGHTS = 2  # dark versions of each training tile
+TILE = 256  # side length of an image in pixels
+DARK_VERSIONS = 2  # of each training tile
 
 
-def write_sample(out: str | Path, seed: int = 0) -> dict[str, int]:
-    """Writes `out/{Train,Test}/{input,target}`, a layout that `basicsr-entropy prepare` knows.
+def write_demo_dataset(out: str | Path, seed: int = 0) -> dict[str, int]:
+    """Writes `out/{Train,Test}/{input,target}`, one of the layouts of LOL v1.
 
-    Training photographs are cut into tiles, each darkened twice; test photographs give their centre.
+    Training photographs are cut into tiles that are darkened twice each; of test photographs the centre is taken.
 
     Args:
-        out: Folder to write into; made if need be.
-        seed: Of the degradation.
+        out: Output folder; created if missing.
+        seed: Seed of the degradation.
 
     Returns:
-        Number of pairs of each split.
+        Number of pairs by split.
 
     Raises:
-        FileExistsError: If a split's folder exists.
+        FileExistsError: If the folder of a split exists.
+        OSError: If an image cannot be written.
     """
     out, degrade, rng = Path(out), LowLightDegradation(), np.random.default_rng(seed)
     for folder in ('Train', 'Test'):
         if (out / folder).exists():
-            raise FileExistsError(f'{out / folder} exists; remove it, or write somewhere else')
+            raise FileExistsError(f'{out / folder} exists; remove it, or choose another folder')
     counts = {'Train': 0, 'Test': 0}
 
     def write(folder: str, name: str, image: np.ndarray) -> None:
@@ -44,8 +46,8 @@ def write_sample(out: str | Path, seed: int = 0) -> dict[str, int]:
 
     for name in TRAIN_PHOTOGRAPHS:
         for index, tile in enumerate(_tiles(read_photograph(name))):
-            for night in range(NIGHTS):
-                write('Train', f'{name}_{index}_{night}', tile)
+            for version in range(DARK_VERSIONS):
+                write('Train', f'{name}_{index}_{version}', tile)
     for name in TEST_PHOTOGRAPHS:
         image = read_photograph(name)
         top, left = (image.shape[0] - TILE) // 2, (image.shape[1] - TILE) // 2
@@ -54,17 +56,23 @@ def write_sample(out: str | Path, seed: int = 0) -> dict[str, int]:
 
 
 def read_photograph(name: str) -> np.ndarray:
-    """uint8 BGR; read from the package's files, since skimage.data would fetch what its cache lacks."""
+    """Reads a photograph of scikit-image as a BGR array (H, W, 3), uint8.
+
+    It is read from the files of the package: skimage.data would download what its cache lacks.
+
+    Raises:
+        FileNotFoundError: If the installed scikit-image does not bundle the photograph.
+    """
     import skimage
 
     for suffix in ('.png', '.jpg'):
         path = Path(skimage.__file__).parent / 'data' / f'{name}{suffix}'
         if path.is_file():
-            return cv2.imread(str(path), cv2.IMREAD_COLOR)
-    raise FileNotFoundError(f'this version of scikit-image carries no photograph {name}')
+            return decode_image(path.read_bytes(), str(path))
+    raise FileNotFoundError(f'the installed scikit-image does not bundle the photograph {name}')
 
 
 def _tiles(image: np.ndarray) -> list[np.ndarray]:
-    """Tiles that cover the image evenly, overlapping where it is no multiple of their size."""
+    """Tiles that cover the image at even distances; they overlap if its size is not a multiple of theirs."""
     starts = [np.linspace(0, size - TILE, -(-size // TILE)).round().astype(int) for size in image.shape[:2]]
     return [image[top : top + TILE, left : left + TILE] for top in starts[0] for left in starts[1]]

@@ -1,0 +1,76 @@
+"""The scripts that compare trainings and samplers, on tiny models."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+SCRIPTS = Path(__file__).parents[2] / 'scripts'
+
+
+@pytest.fixture
+def trunk(workdir):
+    """File with random weights of LPIPS's AlexNet."""
+    lpips = pytest.importorskip('lpips')
+    network = lpips.LPIPS(net='alex', pnet_rand=True, verbose=False).net
+    state = {f'features.{key.partition(".")[2]}': value for key, value in network.state_dict().items()}
+    torch.save(state, workdir / 'alexnet.pth')
+    return 'alexnet.pth'
+
+
+def test_compare_losses_takes_the_metrics_of_the_test(write_options, write_test, workdir, lolv1, trunk):
+    train, test = write_options(), write_test()
+    command = [sys.executable, SCRIPTS / 'compare_losses.py', '--train', train, '--test', test, '--iterations', '2']
+    result = subprocess.run(
+        [*map(str, command), '--lpips-trunk', trunk], capture_output=True, text=True, cwd=workdir, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    (means,) = json.loads((workdir / 'results/compare_losses/results.json').read_text())['tiny']
+    written = json.loads((workdir / 'results/tiny_seed0/metrics.json').read_text())
+    assert means == pytest.approx(written['datasets']['test_1']['mean'])
+    assert means.keys() == {'psnr', 'lpips'}
+    assert written['metrics']['lpips'] == {'type': 'calculate_lpips', 'trunk': trunk, 'better': 'lower'}
+    assert f'{means["lpips"]:.3f}' in result.stdout
+    saved = {path.name for path in (workdir / 'experiments/tiny_seed0/models').iterdir()}
+    assert saved == {'net_g_2.pth', 'net_g_latest.pth'}
+
+
+def test_benchmark_samplers_measures_what_is_missing(write_test, workdir, monkeypatch, trunk):
+    test = write_test()
+
+    def benchmark(*arguments):
+        monkeypatch.setattr(sys, 'argv', ['benchmark_samplers.py', '-opt', str(test), *arguments])
+        monkeypatch.setattr(sys, 'path', [str(SCRIPTS), *sys.path])
+        runpy.run_path(str(SCRIPTS / 'benchmark_samplers.py'), run_name='__main__')
+        return json.loads((workdir / 'results/benchmark_samplers/results.json').read_text())
+
+    first = ('--samplers', 'posterior', 'mr_ode:order=1', '--evaluations', '1', '2')
+    before = benchmark(*first)
+    assert before['runs'].keys() == {
+        f'{name} {steps} 0 {image}'
+        for name in ('posterior', 'mr_ode:order=1')
+        for steps in (1, 2)
+        for image in ('00011', '00012')
+    }
+    assert all(run.keys() == {'psnr', 'seconds'} for run in before['runs'].values())
+    after = benchmark('--samplers', 'posterior', '--evaluations', '1', '--seeds', '0', '1', '--lpips-trunk', trunk)
+    assert after['metrics'].keys() == {'psnr', 'lpips'}
+    for key, run in before['runs'].items():
+        measured_again = key.startswith('posterior 1 ')
+        assert after['runs'][key]['psnr'] == run['psnr']
+        assert ('lpips' in after['runs'][key]) == measured_again
+        assert (after['runs'][key]['seconds'] == run['seconds']) != measured_again
+    table = (workdir / 'results/benchmark_samplers/samplers.md').read_text()
+    assert table.startswith('| psnr / lpips | 1 |\n')
+    assert (workdir / 'results/benchmark_samplers/samplers.png').is_file()
+
+    options = yaml.safe_load(test.read_text())
+    options['val']['metrics']['psnr']['crop_border'] = 4
+    test.write_text(yaml.safe_dump(options))
+    with pytest.raises(ValueError, match='results.json was measured with other options of psnr; choose another --out'):
+        benchmark(*first)
