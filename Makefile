@@ -1,42 +1,55 @@
-# Two commands: `make demo` and `make test`. Both make the environment they need, in .venv.
+# `make demo` and `make test` are all a newcomer needs; every target makes the environment that it runs in.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# basicsr imports torch and numpy while it is built, and pip's isolated build would download a second torch for that:
-# hence what it builds with first, then everything else without isolation.
+# basicsr imports torch and numpy in its build, and in an isolated build pip would download a second torch for that.
+# So its build requirements are installed first, then everything else without isolation.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help env test lint format options demo clean
+.PHONY: help env test lint format docs coverage notebook options demo clean
 
 help:
-	@echo 'make demo    train a small model on embedded photographs, test it, show a table and a picture'
-	@echo 'make test    run the test suite'
-	@echo 'make env     make the environment only ($(VENV); PYTHON=... chooses the interpreter)'
-	@echo 'make lint    check style;   make format   mend it'
-	@echo 'make options write options/ from the templates in basicsr_entropy/config/templates'
-	@echo 'make clean   remove what the demo made'
+	@echo 'make demo      train a small model on bundled photographs, test it, write a table and a picture'
+	@echo 'make test      run the test suite'
+	@echo 'make env       create the virtual environment only ($(VENV); choose the interpreter with PYTHON=...)'
+	@echo 'make lint      run ruff, import-linter and mypy;   make format   fix what ruff can fix'
+	@echo 'make coverage  run the test suite with coverage; report in htmlcov/'
+	@echo 'make docs      build the documentation site in site/;   make notebook   execute its notebook anew'
+	@echo 'make options   write options/ from the templates in basicsr_entropy/config/templates'
+	@echo 'make clean     remove what the demo and the other targets wrote'
 
 env: $(VENV)/installed
 
-$(VENV)/installed: setup.py pyproject.toml constraints.txt
+$(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || \
 		{ echo 'basicsr 1.4.2 builds on Python 3.10 to 3.12 only; choose one with: make PYTHON=python3.11 ...'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch torchvision numpy cython setuptools wheel
-	$(PIP) --no-build-isolation --editable '.[app,dev,lion,lpips]'
+	$(PIP) --no-build-isolation --editable '.[app,dev,docs,lion,lpips,notebook]'
 	@touch $@
 
 test: env
 	$(BIN)/python -m pytest
 
+coverage: env
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=html
+
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+notebook: env
+	$(BIN)/python scripts/run_notebook.py docs/notebooks/loss_in_five_minutes.ipynb
 
 options: env
 	$(BIN)/python -m basicsr_entropy.config.templates --write options
@@ -53,4 +66,4 @@ demo: env | datasets/demo
 	$(BIN)/basicsr-entropy report -opt options/test/demo.yml
 
 clean:
-	rm -rf datasets/demo datasets/demo_photographs experiments/demo* results/demo*
+	rm -rf datasets/demo datasets/demo_photographs experiments/demo* results/demo* build dist site htmlcov .coverage*
