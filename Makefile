@@ -12,20 +12,26 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 help:
 	@echo 'make demo      train a small model on bundled photographs, test it, write a table and a picture'
 	@echo 'make test      run the test suite'
-	@echo 'make env       create the virtual environment only ($(VENV); choose the interpreter with PYTHON=...)'
+	@echo 'make env       create the virtual environment only, in $(VENV); choose the interpreter with PYTHON=...'
 	@echo 'make lint      run ruff, import-linter and mypy;   make format   fix what ruff can fix'
 	@echo 'make coverage  run the test suite with coverage; report in htmlcov/'
 	@echo 'make docs      build the documentation site in site/;   make notebook   execute its notebook anew'
 	@echo 'make options   write options/ from the templates in basicsr_entropy/config/templates'
 	@echo 'make clean     remove what the demo and the other targets wrote'
 
-env: $(VENV)/installed
+env: $(VENV)/installed-dev
 
+# what running takes
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || \
 		{ echo 'basicsr 1.4.2 builds on Python 3.10 to 3.12 only; choose one with: make PYTHON=python3.11 ...'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch torchvision numpy cython setuptools wheel
+	$(PIP) --no-build-isolation --editable .
+	@touch $@
+
+# what developing takes besides
+$(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) --no-build-isolation --editable '.[app,dev,docs,lion,lpips,notebook]'
 	@touch $@
 
@@ -54,13 +60,13 @@ notebook: env
 options: env
 	$(BIN)/python -m basicsr_entropy.config.templates --write options
 
-datasets/demo_photographs: | env
+datasets/demo_photographs: | $(VENV)/installed
 	$(BIN)/python scripts/make_sample.py --out $@
 
 datasets/demo: | datasets/demo_photographs
 	$(BIN)/basicsr-entropy prepare --root datasets/demo_photographs --out $@
 
-demo: env | datasets/demo
+demo: $(VENV)/installed | datasets/demo
 	$(BIN)/basicsr-entropy train -opt options/train/demo.yml
 	$(BIN)/basicsr-entropy test -opt options/test/demo.yml
 	$(BIN)/basicsr-entropy report -opt options/test/demo.yml

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import types
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
@@ -33,6 +34,7 @@ def after_import() -> None:
     option_parser()
     resume_state()
     whole_checkpoints()
+    mixed_loss_terms()
 
 
 def torchvision_without_operators() -> None:
@@ -215,3 +217,30 @@ def whole_checkpoints() -> None:
 
     _replace(BaseModel, 'save_network', write_beside('models'))
     _replace(BaseModel, 'save_training_state', write_beside('training_states'))
+
+
+def mixed_loss_terms() -> None:
+    """Models log the value of a loss only; here the terms of every `MixedLoss` are logged beside its sum.
+
+    The sum is found among the logged values by its memory, because models name it differently: `l_pix` in SRModel,
+    `l_g_pix` in SRGANModel. A term is logged under the sum's name followed by its own: `l_pix_L1Loss`.
+    """
+    from basicsr.models.base_model import BaseModel
+
+    from basicsr_entropy.losses.mixed_loss import MixedLoss
+
+    def make(original):
+        def reduce_loss_dict(self, loss_dict):
+            modules = [each for each in vars(self).values() if isinstance(each, torch.nn.Module)]
+            losses = [one for each in modules for one in (each, *each.children()) if isinstance(one, MixedLoss)]
+            logged = OrderedDict()
+            for name, value in loss_dict.items():
+                logged[name] = value
+                for loss in losses:
+                    if loss.total is not None and value.is_set_to(loss.total):
+                        logged.update({f'{name}_{term}': part for term, part in loss.terms.items()})
+            return original(self, logged)
+
+        return reduce_loss_dict
+
+    _replace(BaseModel, 'reduce_loss_dict', make)

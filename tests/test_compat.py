@@ -7,10 +7,16 @@ from basicsr import train
 from basicsr.models.base_model import BaseModel
 
 from basicsr_entropy import _compat
+from basicsr_entropy.losses import MixedLoss
 
 
 def test_mending_again_changes_nothing():
-    names = [(train, 'load_resume_state'), (train, 'parse_options'), (BaseModel, 'save_network')]
+    names = [
+        (train, 'load_resume_state'),
+        (train, 'parse_options'),
+        (BaseModel, 'save_network'),
+        (BaseModel, 'reduce_loss_dict'),
+    ]
     before = [getattr(owner, name) for owner, name in names]
     _compat.before_import()
     _compat.after_import()
@@ -114,3 +120,13 @@ def test_checkpoints_are_on_disk_before_they_are_renamed(tmp_path, monkeypatch):
         monkeypatch.setattr(os, name, lambda *a, name=name, original=original: (steps.append(name), original(*a))[1])
     Model(tmp_path, 1.0).save(0, 3)
     assert steps == ['fsync', 'replace', 'fsync'] * 2  # the network, then the training state
+
+
+def test_logs_the_terms_of_a_mixed_loss_under_the_name_that_the_model_gives_the_sum(tmp_path):
+    model = Model(tmp_path, 1.0)
+    model.cri_pix, model.unused = MixedLoss([{'type': 'L1Loss'}, {'type': 'MSELoss'}]), MixedLoss([{'type': 'L1Loss'}])
+    value = model.cri_pix(torch.zeros(1, 3, 4, 4, requires_grad=True), torch.full((1, 3, 4, 4), 0.5))
+    logged = model.reduce_loss_dict({'l_g_pix': value, 'l_g_gan': value.detach() + 1})
+    assert logged == {'l_g_pix': 0.75, 'l_g_pix_L1Loss': 0.5, 'l_g_pix_MSELoss': 0.25, 'l_g_gan': 1.75}
+    # a step in which the loss was not evaluated logs none of its terms
+    assert model.reduce_loss_dict({'l_d_real': value.detach() + 1}) == {'l_d_real': 1.75}

@@ -3,11 +3,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mmengine
 import pytest
 from basicsr.utils import registry
 
 import basicsr_entropy
 from basicsr_entropy._registry import register
+from basicsr_entropy.losses import GaussianBlurL1Loss, SpatialEntropyLoss
 
 NAMES = {
     registry.LOSS_REGISTRY: ('SpatialEntropyLoss', 'MixedLoss', 'GaussianBlurL1Loss'),
@@ -58,3 +60,73 @@ def test_import_fails_clearly_where_a_name_is_taken():
     result = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "loss registry already holds a 'MixedLoss', from __main__" in result.stderr
+
+
+def test_pure_packages_run_where_torch_and_tqdm_alone_are_installed():
+    """The losses, spatial entropy and diffusion need neither BasicSR nor any package that it depends on."""
+    script = """if True:
+        import sys
+
+        class Blocker:
+            blocked = set('basicsr cv2 einops lmdb mmengine numpy PIL scipy skimage torchvision'.split())
+
+            def find_spec(self, name, path=None, target=None):
+                if name.partition('.')[0] in self.blocked:
+                    raise ModuleNotFoundError(f'{name} is blocked', name=name)
+
+        sys.meta_path.insert(0, Blocker())
+
+        import torch
+        import basicsr_entropy.diffusion
+        import basicsr_entropy.entropy
+        from basicsr_entropy.diffusion import MeanRevertingSDE, Sampler, Tiling, sample, sample_tiled
+        from basicsr_entropy.losses import GaussianBlurL1Loss, MixedLoss, SpatialEntropyLoss
+
+        target = torch.rand(1, 3, 12, 12)
+        for loss in (SpatialEntropyLoss(levels=4), SpatialEntropyLoss(levels=4, backend='eager'), GaussianBlurL1Loss()):
+            pred = (target + 0.1).requires_grad_()
+            loss(pred, target).backward()
+            assert pred.grad.abs().max() > 0
+        basicsr_entropy.entropy.spatial_entropy(target, basicsr_entropy.entropy.neighbor_weights('uniform'))
+
+        process = MeanRevertingSDE(prediction='residual')
+        network = lambda x_t, mu, t: 2 * mu
+        for restored in (
+            sample(process, network, target, Sampler('mr_sde', steps=4)),
+            sample_tiled(process, network, target, Tiling(size=8, overlap=2), Sampler(steps=2)),
+        ):
+            torch.testing.assert_close(restored, 3 * target)
+        print('loaded:', *sorted(Blocker.blocked & {name.partition('.')[0] for name in sys.modules}))
+    """
+    result = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == 'loaded:\n'
+
+
+@pytest.mark.parametrize('method', ['register', 'register_module'])
+def test_registers_the_losses_in_registries_of_other_frameworks(method):
+    class Shelf(dict):
+        """A registry whose only method is named as in neosr and traiNNer-redux, or as in OpenMMLab's."""
+
+    def add(self, module):
+        assert module.__name__ not in self
+        self[module.__name__] = module
+
+    setattr(Shelf, method, add)
+    shelf = Shelf()
+    basicsr_entropy.register(shelf)
+    assert shelf == {'SpatialEntropyLoss': SpatialEntropyLoss, 'GaussianBlurL1Loss': GaussianBlurL1Loss}
+
+
+def test_registers_the_losses_in_a_registry_of_mmengine():
+    models = mmengine.Registry('models of this test')
+    basicsr_entropy.register(models)
+    loss = models.build({'type': 'SpatialEntropyLoss', 'levels': 8})
+    assert isinstance(loss, SpatialEntropyLoss)
+    assert loss.options.levels == 8
+    assert 'GaussianBlurL1Loss' in models
+
+
+def test_names_an_object_that_is_no_registry():
+    with pytest.raises(TypeError, match='dict is no registry'):
+        basicsr_entropy.register({})

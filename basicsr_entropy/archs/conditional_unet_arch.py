@@ -5,7 +5,7 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
 
-from basicsr_entropy._checks import check_whole
+from basicsr_entropy._checks import check_integer
 from basicsr_entropy.archs.layers import (
     ChannelLayerNorm,
     SinusoidalTimeEmbedding,
@@ -129,7 +129,7 @@ class ConditionalUNet(nn.Module):
 
     def __init__(self, in_nc: int = 3, out_nc: int = 3, nf: int = 64, depth: int = 4) -> None:
         super().__init__()
-        check_whole('depth', depth, 1)
+        check_integer('depth', depth, 1)
         check_embedding_size('nf', nf)
         time_dim = 4 * nf
         self.init_conv = nn.Conv2d(2 * in_nc, nf, 7, padding=3, bias=False)

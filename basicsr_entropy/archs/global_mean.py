@@ -1,4 +1,4 @@
-"""Means over a whole image, of which a network may see no more than parts."""
+"""Global means inside a network that may be evaluated on tiles of an image."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,57 +8,69 @@ from torch import nn
 
 
 class GlobalMean(nn.AdaptiveAvgPool2d):
-    """Mean over height and width, (N, C, H, W) to (N, C, 1, 1); or the one that `gathered_means` holds."""
+    """Mean over height and width, (N, C, H, W) to (N, C, 1, 1), or the mean set by `global_mean_statistics`.
+
+    A subclass of the pooling layer that the published networks use, so that state dicts stay the same.
+    """
 
     def __init__(self) -> None:
         super().__init__(1)
-        self.weights, self.gathered, self.held = None, None, None
+        self.tile_weights: tuple[torch.Tensor, torch.Tensor] | None = None  # of rows and columns
+        self.accumulated: torch.Tensor | None = None
+        self.override: torch.Tensor | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.weights is not None:
-            rows, columns = (weights.view(side, -1).sum(1) for weights, side in zip(self.weights, x.shape[-2:]))
-            part = (x * rows[:, None] * columns).sum((-2, -1), keepdim=True)
-            self.gathered = part if self.gathered is None else self.gathered + part
-        return super().forward(x) if self.held is None else self.held.to(x.dtype)
+        if self.tile_weights is not None:
+            # a feature map of lower resolution: each of its pixels has the weight of the pixels that it covers
+            rows, columns = (weights.view(side, -1).sum(1) for weights, side in zip(self.tile_weights, x.shape[-2:]))
+            contribution = (x * rows[:, None] * columns).sum((-2, -1), keepdim=True)
+            self.accumulated = contribution if self.accumulated is None else self.accumulated + contribution
+        return super().forward(x) if self.override is None else self.override.to(x.dtype)
 
 
-class MeanGatherer:
-    """The global means of an image from those of its parts."""
+class GlobalMeanStatistics:
+    """The global means of a network, accumulated over the tiles of an image.
 
-    def __init__(self, means: Sequence[GlobalMean]) -> None:
-        self.means = means
+    Implements the protocol `basicsr_entropy.diffusion.tiling.GlobalStatistics`.
 
-    def gather(self, rows: torch.Tensor, columns: torch.Tensor) -> None:
-        """The next evaluation is of a part of the image, with these weights in the means.
+    Args:
+        layers: The network's layers that take a global mean.
+    """
+
+    def __init__(self, layers: Sequence[GlobalMean]) -> None:
+        self.layers = layers
+
+    def accumulate(self, row_weights: torch.Tensor, column_weights: torch.Tensor) -> None:
+        """Makes the next evaluation, on a tile, add its weighted features to the global means.
 
         Args:
-            rows: A weight for each row of the part, and of what the network pads it with.
-            columns: A weight for each column. The products of both sum to 1 over all parts.
+            row_weights: Weight of each row of the tile, including rows that the network pads.
+            column_weights: Weight of each column; the products of both sum to 1 over all tiles.
         """
-        for mean in self.means:
-            mean.weights = rows, columns
+        for layer in self.layers:
+            layer.tile_weights = row_weights, column_weights
 
-    def hold(self) -> None:
-        """Evaluations from here on take the means gathered, whatever they see; what they gather begins anew."""
-        for mean in self.means:
-            mean.held, mean.weights, mean.gathered = mean.gathered, None, None
+    def use_accumulated(self) -> None:
+        """Makes later evaluations use the accumulated means instead of their tile's, and resets the sums."""
+        for layer in self.layers:
+            layer.override, layer.tile_weights, layer.accumulated = layer.accumulated, None, None
 
-    def release(self) -> None:
-        """Evaluations take the means of what they see."""
-        for mean in self.means:
-            mean.held, mean.weights, mean.gathered = None, None, None
+    def reset(self) -> None:
+        """Makes later evaluations use the means of their own input."""
+        for layer in self.layers:
+            layer.override, layer.tile_weights, layer.accumulated = None, None, None
 
 
 @contextmanager
-def gathered_means(network: nn.Module) -> Iterator[MeanGatherer | None]:
-    """Within, a network's global means may be gathered and held.
+def global_mean_statistics(network: nn.Module) -> Iterator[GlobalMeanStatistics | None]:
+    """Context in which a network's global means can be accumulated over tiles; they are reset at its end.
 
     Yields:
-        What does so; None if the network has no global means.
+        Access to the global means; None if the network has none.
     """
-    means = [module for module in network.modules() if isinstance(module, GlobalMean)]
-    gatherer = MeanGatherer(means)
+    layers = [module for module in network.modules() if isinstance(module, GlobalMean)]
+    statistics = GlobalMeanStatistics(layers)
     try:
-        yield gatherer if means else None
+        yield statistics if layers else None
     finally:
-        gatherer.release()
+        statistics.reset()

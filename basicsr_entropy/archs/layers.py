@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from basicsr_entropy._checks import is_whole
+from basicsr_entropy._checks import is_integer
 
 
 class SinusoidalTimeEmbedding(nn.Module):
@@ -14,6 +14,8 @@ class SinusoidalTimeEmbedding(nn.Module):
     Args:
         dim: Size of the embedding, even and at least 4.
     """
+
+    frequencies: torch.Tensor
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -50,14 +52,14 @@ class ChannelLayerNorm(nn.Module):
         # var_mean over channels is ten times slower on CPUs
         centred = x - x.mean(dim=1, keepdim=True)
         normalised = centred * ((centred * centred).mean(dim=1, keepdim=True) + eps).rsqrt()
-        if scale is None:
+        if scale is None or shift is None:
             return (normalised * self.g).to(dtype)
         return torch.addcmul(shift.to(x.dtype), normalised, (self.g * (scale + 1)).to(x.dtype)).to(dtype)
 
 
 def check_embedding_size(name: str, size: object) -> None:
     """Raises a ValueError that begins with the argument's name unless it is an even integer of at least 4."""
-    if not is_whole(size, 4) or size % 2:
+    if not is_integer(size, 4) or size % 2:
         raise ValueError(f'{name}: must be an even integer of at least 4, got {size!r}')
 
 

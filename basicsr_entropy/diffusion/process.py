@@ -30,6 +30,14 @@ class Coefficients(NamedTuple):
     sigma: torch.Tensor
 
 
+class Posterior(NamedTuple):
+    """Posterior of x_s given x_t and x_0, of mean mu + state_weight (x_t - mu) + x0_weight (x_0 - mu); (N, 1, 1, 1)."""
+
+    state_weight: torch.Tensor
+    x0_weight: torch.Tensor
+    std: torch.Tensor
+
+
 class MeanRevertingSDE(nn.Module):
     """Mean-reverting SDE with timesteps 0..T.
 
@@ -58,6 +66,9 @@ class MeanRevertingSDE(nn.Module):
         >>> torch.allclose(process.predicted_noise(x_t, mu, t, prediction=x0 - mu), z)
         True
     """
+
+    theta: torch.Tensor
+    decay: torch.Tensor
 
     def __init__(
         self,
@@ -195,16 +206,14 @@ class MeanRevertingSDE(nn.Module):
         With A = alpha_t/alpha_s, B = alpha_t, C = alpha_s:
         A (1 - C^2)/(1 - B^2) (x_t - mu) + C (1 - A^2)/(1 - B^2) (x_0 - mu) + mu.
         """
-        state_weight, x0_weight, _ = self._posterior(t, s, x_t)
-        return state_weight * (x_t - mu) + x0_weight * (x0 - mu) + mu
+        posterior = self._posterior(t, s, x_t)
+        return posterior.state_weight * (x_t - mu) + posterior.x0_weight * (x0 - mu) + mu
 
     def posterior_std(self, t: torch.Tensor, like: torch.Tensor, s: torch.Tensor | None = None) -> torch.Tensor:
         """Standard deviation of x_s given x_t and x_0: lambda sqrt((1 - A^2)(1 - C^2)/(1 - B^2))."""
-        return self._posterior(t, s, like)[2]
+        return self._posterior(t, s, like).std
 
-    def _posterior(
-        self, t: torch.Tensor, s: torch.Tensor | None, like: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _posterior(self, t: torch.Tensor, s: torch.Tensor | None, like: torch.Tensor) -> Posterior:
         decay_t, decay_s = self.decay_at(t), self.decay_at(t - 1 if s is None else s)
         # expm1 computes 1 - A^2, 1 - B^2 and 1 - C^2 without cancellation near timestep 0
         one_minus_a2, one_minus_b2, one_minus_c2 = (
@@ -213,4 +222,4 @@ class MeanRevertingSDE(nn.Module):
         state_weight = torch.exp(decay_s - decay_t) * one_minus_c2 / one_minus_b2
         x0_weight = torch.exp(-decay_s) * one_minus_a2 / one_minus_b2
         std = self.max_sigma * torch.sqrt(one_minus_a2 * one_minus_c2 / one_minus_b2)
-        return tuple(value.to(like.dtype).view(-1, 1, 1, 1) for value in (state_weight, x0_weight, std))
+        return Posterior(*(value.to(like.dtype).view(-1, 1, 1, 1) for value in (state_weight, x0_weight, std)))

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, get_args, runtime_checkable
 import torch
 from tqdm import tqdm
 
-from basicsr_entropy._checks import check_choice, check_whole
+from basicsr_entropy._checks import check_choice, check_integer
 from basicsr_entropy.diffusion.process import MeanRevertingSDE
 from basicsr_entropy.diffusion.spacing import SPACINGS, Spacing
 from basicsr_entropy.diffusion.steps import (
@@ -99,7 +99,7 @@ class Sampler:
     def __post_init__(self) -> None:
         check_choice('type', self.type, SAMPLERS)
         if self.steps is not None:
-            check_whole('steps', self.steps, 1)
+            check_integer('steps', self.steps, 1)
         for name, choices in (('order', ORDERS), ('form', FORMS)):
             value = getattr(self, name)
             if value is None:

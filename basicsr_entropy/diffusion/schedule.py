@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from basicsr_entropy._checks import check_choice, check_whole
+from basicsr_entropy._checks import check_choice, check_integer
 
 Schedule = Literal['cosine', 'linear', 'constant']
 
@@ -53,5 +53,5 @@ def theta_schedule(schedule: Schedule, timesteps: int) -> torch.Tensor:
         ValueError: If the schedule is unknown or T is not an integer of at least 1.
     """
     check_choice('schedule', schedule, SCHEDULES)
-    check_whole('timesteps', timesteps, 1)
+    check_integer('timesteps', timesteps, 1)
     return SCHEDULES[schedule](timesteps)

@@ -1,7 +1,8 @@
-"""Images too large for one network evaluation: tiles inside every sampling step, or sampling at a reduced size.
+"""Sampling of large images: network evaluation on tiles in every sampling step, or sampling at a reduced size.
 
-Enhancing tiles apart and joining them harms low light: each tile would choose its own brightness. Here the state stays
-one whole image, and only the network sees tiles; or a small copy is sampled, and its change brought to the image.
+Restoring tiles independently and joining the results fails on low-light images, because each tile gets a brightness of
+its own. Here there is one diffusion state for the whole image, and only the network is evaluated on tiles; or a reduced
+image is sampled, and its change is transferred to the full size.
 """
 
 import itertools
@@ -9,50 +10,25 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from functools import partial
+from typing import Literal, NamedTuple, Protocol, get_args
 
 import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from basicsr_entropy._checks import check_choice, check_whole
-from basicsr_entropy.diffusion.ensemble import self_ensembled
+from basicsr_entropy._checks import check_choice, check_integer
+from basicsr_entropy.diffusion.ensemble import SelfEnsemble
 from basicsr_entropy.diffusion.process import MeanRevertingSDE
-from basicsr_entropy.diffusion.samplers import Network, Sampler, sample
+from basicsr_entropy.diffusion.samplers import Callback, Network, Sampler, StepAware, sample
 
 Mode = Literal['per_step', 'interlace', 'downscale']
 
 MODES: tuple[Mode, ...] = get_args(Mode)
-SHIFTS = (0.0, 0.5, 0.25, 0.75)  # of a cell, from one interlaced evaluation to the next
-FIRST_LOOK = 32  # tiles that a first guess of an image's statistics is made of
+SHIFTS = (0.5, 0.25, 0.75, 0.0)  # of the interlaced tiles in successive steps, as fractions of a tile
+FIRST_PASS_TILES = 32  # number of tiles from which global statistics are first estimated
 GUIDE_RADIUS = 4  # pixels of the reduced image
-GUIDE_EPS = 1e-2  # of the reduced image's variance, below which a window counts as flat
-
-
-class Tile(NamedTuple):
-    """Where a tile lies, and its weights, whose products sum to 1 over the tiles at each pixel."""
-
-    rows: slice
-    row_weights: torch.Tensor
-    columns: slice
-    column_weights: torch.Tensor
-
-    def of(self, image: torch.Tensor) -> torch.Tensor:
-        return image[..., self.rows, self.columns]
-
-
-class Statistics(Protocol):
-    """What a network takes from the whole image, such as global means, of which it sees no more than tiles."""
-
-    def gather(self, rows: torch.Tensor, columns: torch.Tensor) -> None:
-        """The next evaluation is of a tile; the products of its rows' and columns' weights sum to 1 over all tiles."""
-
-    def hold(self) -> None:
-        """Evaluations from here on take what was gathered, and gather anew."""
-
-
-# opens a context for an evaluation; gives None if the network takes nothing from the whole image
-Share = Callable[[], AbstractContextManager[Statistics | None]]
+GUIDE_EPS = 1e-2  # of the reduced image's variance; windows with less variance count as flat
 
 
 @dataclass(frozen=True)
@@ -81,15 +57,35 @@ class Tiling:
     mode: Mode = 'per_step'
 
     def __post_init__(self) -> None:
-        check_whole('size', self.size, 1)
-        check_whole('overlap', self.overlap, 0)
+        check_integer('size', self.size, 1)
+        check_integer('overlap', self.overlap, 0)
         if self.overlap >= self.size:
             raise ValueError(f'overlap: must be smaller than size={self.size}, got {self.overlap}')
         check_choice('mode', self.mode, MODES)
 
 
-def no_statistics() -> AbstractContextManager[None]:
-    """For networks that take no statistics of the whole image."""
+class GlobalStatistics(Protocol):
+    """Statistics of the whole image inside a network, such as global means, when it is evaluated on tiles."""
+
+    def accumulate(self, row_weights: torch.Tensor, column_weights: torch.Tensor) -> None:
+        """Makes the next evaluation, on a tile, add its contribution to the statistics of the whole image.
+
+        Args:
+            row_weights: Weight of each row of the tile, including rows that the network pads.
+            column_weights: Weight of each column; the products of both sum to 1 over all tiles.
+        """
+
+    def use_accumulated(self) -> None:
+        """Makes later evaluations use the accumulated statistics instead of their tile's, and resets the sums."""
+
+
+# Opens a context for one evaluation of the network on the whole image; its value is None for a network without global
+# statistics.
+GlobalStatisticsContext = Callable[[], AbstractContextManager[GlobalStatistics | None]]
+
+
+def no_global_statistics() -> AbstractContextManager[None]:
+    """The `GlobalStatisticsContext` of networks that compute no statistics of the whole image."""
     return nullcontext()
 
 
@@ -98,121 +94,164 @@ def sample_tiled(
     network: Network,
     mu: torch.Tensor,
     tiling: Tiling | None,
-    *,
     sampler: Sampler = Sampler(),  # noqa: B008  (it is frozen)
+    *,
     multiple: int = 1,
-    share: Share = no_statistics,
+    global_statistics: GlobalStatisticsContext = no_global_statistics,
     self_ensemble: bool = False,
+    generator: torch.Generator | None = None,
+    callback: Callback | None = None,
     progress: bool = False,
-    **options: Any,
 ) -> torch.Tensor:
-    """`sample`, with the network's memory bounded by the size of a tile.
+    """`sample` with a memory use of the network that is bounded by the size of a tile.
 
     Args:
         process: The SDE.
         network: As in `sample`.
         mu: Degraded image, shape (N, C, H, W), range [0, 1].
-        tiling: None samples the image whole, as do tiles that it fits into.
-        sampler: See `sample`.
-        multiple: Tiles begin at multiples of this and have such sides, but for the last ones. With the multiple that a
-            network pads to, its inner grid lies on a tile as on the whole image.
-        share: See `tiled_network`.
-        self_ensemble: Average predictions over eight views; see `self_ensembled`.
-        progress: Show a progress bar over the steps, and one over the tiles of each.
-        **options: More of `sample`'s.
+        tiling: Size, overlap and mode of the tiles. Images that fit into one tile are sampled whole, and all images if
+            this is None.
+        sampler: Type of the sampler, number of steps and timestep spacing.
+        multiple: Tiles start at multiples of this number of pixels, and their sides are multiples of it except at the
+            right and bottom border. Pass the multiple that the network pads to, so that its downsampling grid is the
+            same on a tile as on the whole image.
+        global_statistics: Access to the network's statistics of the whole image; see `TiledNetwork`.
+        self_ensemble: x8 test-time augmentation: average predictions over eight flipped and rotated views.
+        generator: As in `sample`.
+        callback: As in `sample`.
+        progress: Show a progress bar over the steps, and one over the tiles of each step.
 
     Returns:
         Restored image, shape of mu, not clamped.
+
+    Raises:
+        ValueError: As in `sample`.
+
+    Example:
+        >>> process, mu = MeanRevertingSDE(prediction='residual'), torch.rand(1, 3, 40, 60)
+        >>> network = lambda x_t, mu, t: 2 * mu
+        >>> restored = sample_tiled(process, network, mu, Tiling(size=32, overlap=8), Sampler(steps=4))
+        >>> torch.allclose(restored, 3 * mu)
+        True
     """
-    large = tiling is not None and max(mu.shape[-2:]) > tiling.size
-    degraded = _reduce(mu, tiling.size) if large and tiling.mode == 'downscale' else mu
-    if large and degraded is mu:
-        evaluations = process.timesteps if sampler.steps is None else sampler.steps
-        network = tiled_network(network, tiling, evaluations, multiple, share, progress)
+    evaluated: Network | StepAware = network
+    degraded = mu
+    if tiling is not None and max(mu.shape[-2:]) > tiling.size:
+        if tiling.mode == 'downscale':
+            degraded = _reduced(mu, tiling.size)
+        else:
+            evaluated = TiledNetwork(network, tiling, multiple, global_statistics, progress)
     if self_ensemble:
-        network = self_ensembled(network)
-    restored = sample(process, network, degraded, sampler, progress=progress, **options)
+        evaluated = SelfEnsemble(evaluated)
+    restored = sample(process, evaluated, degraded, sampler, generator=generator, callback=callback, progress=progress)
     return restored if degraded is mu else transfer(mu, degraded, restored)
 
 
-def tiled_network(
-    network: Network,
-    tiling: Tiling,
-    evaluations: int,
-    multiple: int = 1,
-    share: Share = no_statistics,
-    progress: bool = False,
-) -> Network:
-    """A network that hands the given one tiles, and joins what it predicts for them.
+class Tile(NamedTuple):
+    """Position of a tile, and its blending weights, whose products sum to 1 over the tiles at each pixel."""
+
+    rows: slice
+    columns: slice
+    row_weights: torch.Tensor
+    column_weights: torch.Tensor
+
+    def of(self, image: torch.Tensor) -> torch.Tensor:
+        """The tile's part (N, C, h, w) of an image (N, C, H, W), as a view."""
+        return image[..., self.rows, self.columns]
+
+
+class TiledNetwork:
+    """A network that is evaluated on tiles, and whose predictions for them are blended; step-aware.
+
+    A network that computes statistics of the whole image is evaluated in three passes, so that every tile gets the
+    statistics of the whole image: on some overlapping tiles, each with its own statistics, which are accumulated as a
+    first estimate; on all overlapping tiles with this estimate, which is thereby refined; and with the refined
+    statistics on the tiles that are blended.
 
     Args:
-        network: Sees (N, C, h, w) with h, w <= size.
-        tiling: Mode 'per_step' or 'interlace'.
-        evaluations: Number of times it is evaluated at. The last is blended in both modes: it makes the image.
+        network: Called with tiles (N, C, h, w), h and w at most the tile size.
+        tiling: Size, overlap and mode, 'per_step' or 'interlace', of the tiles.
         multiple: As in `sample_tiled`.
-        share: Opens a context for an evaluation. Where it gives `Statistics`, the network sees the image three times,
-            so that they come to what they are of the whole image: overlapping tiles, each with its own statistics;
-            the same with those gathered, which are gathered anew; and with these the tiles that are joined.
-        progress: Show a progress bar over the tiles of each evaluation.
+        global_statistics: Opens a context for an evaluation of the whole image, whose value accumulates the network's
+            statistics, or is None if there are none.
+        progress: Show a progress bar over the tiles of each step.
     """
-    size = max(1, tiling.size // multiple)  # from here on in multiples
-    overlap = min(math.ceil(tiling.overlap / multiple), size - 1)
-    seen: list[torch.Tensor] = []  # the times
 
-    def cut(image: torch.Tensor, blended: bool) -> list[Tile]:
+    def __init__(
+        self,
+        network: Network,
+        tiling: Tiling,
+        multiple: int = 1,
+        global_statistics: GlobalStatisticsContext = no_global_statistics,
+        progress: bool = False,
+    ) -> None:
+        self.network, self.mode, self.multiple = network, tiling.mode, multiple
+        self.global_statistics, self.progress = global_statistics, progress
+        # in units of `multiple` pixels
+        self.size = max(1, tiling.size // multiple)
+        self.overlap = min(math.ceil(tiling.overlap / multiple), self.size - 1)
+
+    def at_step(self, index: int, total: int) -> Network:
+        """The network for step `index` of `total`; tiles overlap in mode 'per_step' and in the last step."""
+        overlaps = self.mode == 'per_step' or index == total - 1
+        return partial(self._evaluate, shift=None if overlaps else SHIFTS[index % len(SHIFTS)])
+
+    def _evaluate(self, x_t: torch.Tensor, mu: torch.Tensor, t: torch.Tensor, shift: float | None) -> torch.Tensor:
+        overlapping = self._tiles(x_t, None)
+        tiles = overlapping if shift is None else self._tiles(x_t, shift)
+        blended = torch.zeros_like(x_t)
+        with (
+            self.global_statistics() as statistics,
+            tqdm(desc='tiles', unit='tile', leave=False, disable=not self.progress) as bar,
+        ):
+            if statistics is None:
+                bar.reset(len(tiles))
+            else:
+                passes = _spread_out(overlapping, FIRST_PASS_TILES), overlapping
+                bar.reset(len(tiles) + sum(map(len, passes)))
+                for each in passes:
+                    for tile, weights in zip(each, self._statistics_weights(each)):
+                        statistics.accumulate(*weights)
+                        self.network(tile.of(x_t), tile.of(mu), t)
+                        bar.update()
+                    statistics.use_accumulated()
+            for tile in tiles:
+                prediction = self.network(tile.of(x_t), tile.of(mu), t)
+                tile.of(blended).add_(prediction * tile.row_weights[:, None] * tile.column_weights)
+                bar.update()
+        return blended
+
+    def _tiles(self, image: torch.Tensor, shift: float | None) -> list[Tile]:
+        """Overlapping tiles, or tiles without overlap that are shifted by a fraction of a tile."""
         axes = []
         for length in image.shape[-2:]:
-            units, shift = math.ceil(length / multiple), SHIFTS[len(seen) % len(SHIFTS)]
-            spans = _overlapping(units, size, overlap) if blended else _cells(units, size, shift)
-            slices = [slice(start * multiple, min(stop * multiple, length)) for start, stop in spans]
-            axes.append([(part, weight.to(image)) for part, weight in zip(slices, _weights(slices, length))])
-        return [Tile(*row, *column) for row, column in itertools.product(*axes)]
+            units = math.ceil(length / self.multiple)
+            spans = _overlapping(units, self.size, self.overlap) if shift is None else _cells(units, self.size, shift)
+            slices = [slice(start * self.multiple, min(stop * self.multiple, length)) for start, stop in spans]
+            axes.append([(part, weights.to(image)) for part, weights in zip(slices, _blending_weights(slices, length))])
+        return [
+            Tile(rows, columns, row_weights, column_weights)
+            for (rows, row_weights), (columns, column_weights) in itertools.product(*axes)
+        ]
 
-    def tiled(x_t: torch.Tensor, mu: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        if not seen or not torch.equal(seen[-1], t):
-            seen.append(t)
-        overlapping = cut(x_t, blended=True)
-        blended = tiling.mode == 'per_step' or len(seen) >= evaluations
-        tiles, joined = overlapping if blended else cut(x_t, blended=False), torch.zeros_like(x_t)
-        with share() as statistics, tqdm(desc='tiles', unit='tile', leave=False, disable=not progress) as bar:
+    def _statistics_weights(self, tiles: list[Tile]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Row and column weights of each tile, extended over the network's padding; products sum to 1 over all."""
+        weights = [(self._padded(tile.row_weights), self._padded(tile.column_weights)) for tile in tiles]
+        total = sum(rows.sum() * columns.sum() for rows, columns in weights)
+        return [(rows / total, columns) for rows, columns in weights]
 
-            def see(tile: Tile) -> torch.Tensor:
-                bar.update()
-                return network(tile.of(x_t), tile.of(mu), t)
-
-            gathered = [] if statistics is None else _gathered(overlapping)
-            bar.reset(len(tiles) + sum(map(len, gathered)))
-            for each in gathered:
-                for tile, (rows, columns) in zip(each, _shares(each, multiple)):
-                    statistics.gather(rows, columns)
-                    see(tile)
-                statistics.hold()
-            for tile in tiles:
-                tile.of(joined).add_(see(tile) * tile.row_weights[:, None] * tile.column_weights)
-        return joined
-
-    return tiled
+    def _padded(self, weights: torch.Tensor) -> torch.Tensor:
+        return F.pad(weights[None], (0, -len(weights) % self.multiple), mode='replicate')[0]
 
 
-def _gathered(tiles: list[Tile]) -> tuple[list[Tile], list[Tile]]:
-    """What statistics are gathered from: for a first guess a number of tiles spread over the image, then all."""
-    count = min(len(tiles), FIRST_LOOK)
-    return [tiles[index * len(tiles) // count] for index in range(count)], tiles
-
-
-def _shares(tiles: list[Tile], multiple: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Weights of each tile's rows and columns, and of what the network pads them with; products sum to 1 over all."""
-
-    def pad(weights: torch.Tensor) -> torch.Tensor:
-        return F.pad(weights[None], (0, -len(weights) % multiple), mode='replicate')[0]
-
-    shares = [(pad(tile.row_weights), pad(tile.column_weights)) for tile in tiles]
-    total = sum(rows.sum() * columns.sum() for rows, columns in shares)
-    return [(rows / total, columns) for rows, columns in shares]
+def _spread_out(tiles: list[Tile], most: int) -> list[Tile]:
+    """At most `most` of the tiles, evenly spread over the image."""
+    count = min(len(tiles), most)
+    return [tiles[index * len(tiles) // count] for index in range(count)]
 
 
 def _overlapping(units: int, size: int, overlap: int) -> list[tuple[int, int]]:
-    """Spans of one size that cover 0..units evenly, sharing `overlap` at least."""
+    """Evenly spaced spans of length `size` that cover 0..units, neighbours overlapping by at least `overlap`."""
     if units <= size:
         return [(0, units)]
     count = math.ceil((units - overlap) / (size - overlap))
@@ -221,59 +260,59 @@ def _overlapping(units: int, size: int, overlap: int) -> list[tuple[int, int]]:
 
 
 def _cells(units: int, size: int, shift: float) -> list[tuple[int, int]]:
-    """Spans of at most `size` side by side, cut `shift` of a span further on."""
+    """Adjacent spans of length at most `size` that cover 0..units, their boundaries shifted by a fraction of a span."""
     count = math.ceil(units / size)
     if count == 1:
         return [(0, units)]
-    cuts = {round((index + shift) * units / count) for index in range(count)} - {0, units}
-    return list(itertools.pairwise([0, *sorted(cuts), units]))
+    boundaries = {round((index + shift) * units / count) for index in range(count)} - {0, units}
+    return list(itertools.pairwise([0, *sorted(boundaries), units]))
 
 
-def _weights(slices: list[slice], length: int) -> list[torch.Tensor]:
-    """Raised cosines divided by their sum over the spans: smooth where spans overlap, 1 where one is alone."""
+def _blending_weights(slices: list[slice], length: int) -> list[torch.Tensor]:
+    """Raised cosines divided by their sum over the spans: smooth where spans overlap, 1 where there is only one."""
     raised = []
     for part in slices:
         size = part.stop - part.start
         raised.append(torch.sin((torch.arange(size, dtype=torch.float64) + 0.5) * (math.pi / size)) ** 2)
     total = torch.zeros(length, dtype=torch.float64)
-    for part, weight in zip(slices, raised):
-        total[part] += weight
-    return [weight / total[part] for part, weight in zip(slices, raised)]
+    for part, weights in zip(slices, raised):
+        total[part] += weights
+    return [weights / total[part] for part, weights in zip(slices, raised)]
 
 
-def _reduce(image: torch.Tensor, longest: int) -> torch.Tensor:
+def _reduced(image: torch.Tensor, longer_side: int) -> torch.Tensor:
     height, width = image.shape[-2:]
-    scale = longest / max(height, width)
+    scale = longer_side / max(height, width)
     return F.interpolate(image, size=(max(1, round(height * scale)), max(1, round(width * scale))), mode='area')
 
 
 def transfer(image: torch.Tensor, reduced: torch.Tensor, enhanced: torch.Tensor) -> torch.Tensor:
-    """Brings what happened to a reduced image to the whole one: a local gain and offset, by a fast guided filter.
+    """Applies the change of a reduced image to the full-size image, with a fast guided filter.
 
     In each window of the reduced image, enhanced = a reduced + b by least squares (He and Sun, *Fast Guided Filter*,
-    2015); a and b vary smoothly, and are enlarged instead of the pixels, so that the image keeps its own detail. Where
-    a window is flat, a tends to the ratio of the means instead of zero, which keeps fine texture.
+    2015). The smooth coefficients a and b are upsampled instead of the pixels, so that the full-size image keeps its
+    detail. In flat windows a is regularised towards the ratio of the means instead of zero, which keeps fine texture.
 
     Args:
-        image: Shape (N, C, H, W).
+        image: Full-size image, shape (N, C, H, W).
         reduced: The image at a reduced size, shape (N, C, h, w).
-        enhanced: What became of it, same shape.
+        enhanced: The reduced image after the change, same shape.
 
     Returns:
-        Shape of image.
+        The changed full-size image, shape (N, C, H, W).
     """
-
-    def smooth(values: torch.Tensor) -> torch.Tensor:
-        return F.avg_pool2d(values, 2 * GUIDE_RADIUS + 1, 1, GUIDE_RADIUS, count_include_pad=False)
-
-    mean, mean_enhanced = smooth(reduced), smooth(enhanced)
-    variance = (smooth(reduced * reduced) - mean * mean).clamp_min(0)
-    covariance = smooth(reduced * enhanced) - mean * mean_enhanced
+    mean, mean_enhanced = _smoothed(reduced), _smoothed(enhanced)
+    variance = (_smoothed(reduced * reduced) - mean * mean).clamp_min(0)
+    covariance = _smoothed(reduced * enhanced) - mean * mean_enhanced
     eps = GUIDE_EPS * reduced.var(dim=(-2, -1), keepdim=True) + 1e-8
     ratio = mean_enhanced.clamp_min(0) / (mean + 1 / 255)
     gain = (covariance + eps * ratio) / (variance + eps)
-    offset = smooth(mean_enhanced - gain * mean)
-    gain = smooth(gain)
-    # one full-size map at a time
+    offset = _smoothed(mean_enhanced - gain * mean)
+    gain = _smoothed(gain)
+    # in place, so that few full-size maps exist at a time
     result = F.interpolate(gain, size=image.shape[-2:], mode='bilinear', align_corners=False).mul_(image)
     return result.add_(F.interpolate(offset, size=image.shape[-2:], mode='bilinear', align_corners=False))
+
+
+def _smoothed(values: torch.Tensor) -> torch.Tensor:
+    return F.avg_pool2d(values, 2 * GUIDE_RADIUS + 1, 1, GUIDE_RADIUS, count_include_pad=False)

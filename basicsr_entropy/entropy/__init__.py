@@ -1,10 +1,10 @@
-"""Differentiable spatial entropy. Knows torch only: no BasicSR, no diffusion."""
+"""Differentiable spatial entropy of images. Depends on torch only: no BasicSR, no diffusion."""
 
 from basicsr_entropy.entropy.backends import BACKENDS
 from basicsr_entropy.entropy.divergences import DIVERGENCES
 from basicsr_entropy.entropy.functional import check_images, spatial_divergence, spatial_entropy
 from basicsr_entropy.entropy.kernels import KERNELS
-from basicsr_entropy.entropy.neighbors import NEIGHBORS, RANDOM_NEIGHBORS, neighbor_weights
+from basicsr_entropy.entropy.neighbors import NEIGHBORS, neighbor_weights
 from basicsr_entropy.entropy.options import DensityOptions
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     'DIVERGENCES',
     'KERNELS',
     'NEIGHBORS',
-    'RANDOM_NEIGHBORS',
     'DensityOptions',
     'check_images',
     'neighbor_weights',

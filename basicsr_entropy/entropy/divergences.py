@@ -97,4 +97,5 @@ DIVERGENCES: dict[DivergenceName, Divergence] = {
 }
 
 # and the Shannon entropy of q, which ignores p
-FUNCTIONALS: dict[str, Divergence] = {**DIVERGENCES, 'shannon': Divergence(shannon, shannon_slope)}
+FUNCTIONALS: dict[str, Divergence] = {str(name): divergence for name, divergence in DIVERGENCES.items()}
+FUNCTIONALS['shannon'] = Divergence(shannon, shannon_slope)

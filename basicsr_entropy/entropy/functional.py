@@ -154,7 +154,7 @@ def _joint_functional(
         results = []
         for resolution in options.resolutions:
             # pred values, pred neighbour values, target values, target neighbour values: (N*C, H, W) each, in levels
-            planes = [plane * (resolution.levels - 1) for plane in unit_planes]
+            planes = [plane * (resolution.level_count - 1) for plane in unit_planes]
             h = _bandwidths(planes[2], resolution)
             if options.is_global:
                 result = global_divergence(planes, h, resolution, FUNCTIONALS[functional])[:, None, None]
@@ -162,7 +162,7 @@ def _joint_functional(
             else:
                 result = local_divergence(planes, h, resolution, functional, backend, pixel_weight)
             results.append(result)
-        result = sum(results) / len(results)
+        result = torch.stack(results).mean(dim=0)
         return result if pixel_weight is not None else result.unflatten(0, shape[:2])
 
 
@@ -171,7 +171,8 @@ def _luma(image: torch.Tensor) -> torch.Tensor:
         return image
     if image.shape[1] != 3:
         raise ValueError(f'gray: needs images with 1 or 3 channels, got {image.shape[1]}')
-    return sum(coefficient * image[:, channel : channel + 1] for channel, coefficient in enumerate(LUMA))
+    red, green, blue = image.split(1, dim=1)
+    return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 
 
 def _in_unit_range(image: torch.Tensor, options: DensityOptions) -> torch.Tensor:

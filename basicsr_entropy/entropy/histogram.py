@@ -1,4 +1,4 @@
-"""Divergence of the joint histograms of whole planes, in plain torch."""
+"""Divergence of global joint histograms, one per image plane, in plain torch."""
 
 from collections.abc import Sequence
 
@@ -12,20 +12,20 @@ from basicsr_entropy.entropy.options import DensityOptions
 def global_divergence(
     planes: Sequence[torch.Tensor], bandwidth: torch.Tensor, options: DensityOptions, divergence: Divergence
 ) -> torch.Tensor:
-    """Divergence of one density a plane. Densities are matrix products, so memory is O(P H W L).
+    """Divergence with one joint density per plane. Densities are matrix products, so memory is O(P H W L).
 
     Args:
-        planes: Prediction's values and neighbour values, then the target's, in levels: (P, H, W) each. Gradients reach
-            the prediction's.
-        bandwidth: Of each plane in levels, (P, 1).
-        options: How densities are made.
+        planes: Values and neighbour values of the prediction, then of the target, in levels: (P, H, W) each. The
+            result is differentiated w.r.t. the prediction's.
+        bandwidth: Bandwidth of each plane in levels, shape (P, 1).
+        options: How the densities are estimated.
         divergence: The divergence.
 
     Returns:
-        Shape (P,).
+        Divergence of each plane, shape (P,).
     """
     q_value, q_neighbor, p_value, p_neighbor = (
-        level_densities(plane.flatten(1), bandwidth, KERNELS[options.kernel], options.levels, options.unit_mass)
+        level_densities(plane.flatten(1), bandwidth, KERNELS[options.kernel], options.level_count, options.unit_mass)
         for plane in planes
     )
     factor = options.scale(bandwidth)[:, None] / planes[0][0].numel()
@@ -34,7 +34,7 @@ def global_divergence(
 
 
 class _Divergence(torch.autograd.Function):
-    """Divergence of densities (P, L, L) as (P,); the gradient reaches q only."""
+    """Divergence (P,) of densities (P, L, L), differentiated w.r.t. q only."""
 
     @staticmethod
     def forward(ctx, p, q, divergence):

@@ -38,27 +38,29 @@ def neighbor_weights(
                 [1., 0., 1.],
                 [0., 1., 0.]], dtype=torch.float64)
     """
-    placement = {'device': device, 'dtype': dtype}
     if not isinstance(neighbor, str):
-        weights = _from_list(neighbor, placement)
+        weights = _from_list(neighbor, device, dtype)
     elif neighbor == 'random':
-        weights = 1 - torch.rand(3, 3, **placement)  # (0, 1], so that the sum is never zero
+        weights = 1 - torch.rand(3, 3, device=device, dtype=dtype)  # (0, 1], so that the sum is never zero
     elif neighbor == 'normal':
-        weights = torch.randn(3, 3, **placement)
+        weights = torch.randn(3, 3, device=device, dtype=dtype)
     elif neighbor == 'uniform':
-        weights = torch.ones(3, 3, **placement)
+        weights = torch.ones(3, 3, device=device, dtype=dtype)
     elif neighbor == 'gaussian':
         edge, corner = math.exp(-0.5), math.exp(-1.0)
-        weights = torch.tensor([[corner, edge, corner], [edge, 0, edge], [corner, edge, corner]], **placement)
+        rows = [[corner, edge, corner], [edge, 0, edge], [corner, edge, corner]]
+        weights = torch.tensor(rows, device=device, dtype=dtype)
     else:
         raise ValueError(f'neighbor: must be one of {", ".join(NEIGHBORS)} or a 3x3 nested list, got {neighbor!r}')
     weights[1, 1] = 0
     return weights
 
 
-def _from_list(neighbor: Sequence[Sequence[float]], placement: dict) -> torch.Tensor:
+def _from_list(
+    neighbor: Sequence[Sequence[float]], device: torch.device | str | None, dtype: torch.dtype
+) -> torch.Tensor:
     try:
-        weights = torch.tensor([[float(value) for value in row] for row in neighbor], **placement)
+        weights = torch.tensor([[float(value) for value in row] for row in neighbor], device=device, dtype=dtype)
     except (TypeError, ValueError) as error:
         raise ValueError(f'neighbor: must be a 3x3 nested list of numbers, got {neighbor!r}') from error
     if weights.shape != (3, 3) or not torch.isfinite(weights).all():

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import torch
 
-from basicsr_entropy._checks import check_choice, is_whole
+from basicsr_entropy._checks import are_integers, check_choice, is_integer
 from basicsr_entropy.entropy.kernels import KERNELS, KernelName
 
 NeighborNorm = Literal['channel', 'published']
@@ -66,18 +66,17 @@ class DensityOptions:
         is_list = not isinstance(self.levels, int) and isinstance(self.levels, Sequence)
         if is_list and not self.levels:
             raise ValueError('levels: must not be an empty list')
-        for levels in self.levels if is_list else (self.levels,):
-            if not is_whole(levels, 2):
-                raise ValueError(
-                    f'levels: must be an integer of at least 2, or a list of such integers, got {self.levels!r}'
-                )
+        if not (are_integers(self.levels, 2) if is_list else is_integer(self.levels, 2)):
+            raise ValueError(
+                f'levels: must be an integer of at least 2, or a list of such integers, got {self.levels!r}'
+            )
         if self.bandwidth != 'silverman' and (isinstance(self.bandwidth, (str, bool)) or not self.bandwidth > 0):
             raise ValueError(f"bandwidth: must be a positive number of levels or 'silverman', got {self.bandwidth!r}")
         if not self.is_global and (
             isinstance(self.windows, str)
             or not isinstance(self.windows, Sequence)
             or not self.windows
-            or not all(is_whole(side, 1) and side % 2 for side in self.windows)
+            or not all(is_integer(side, 1) and side % 2 for side in self.windows)
             or len(set(self.windows)) != len(self.windows)
         ):
             raise ValueError(
@@ -92,6 +91,13 @@ class DensityOptions:
         return (self,) if isinstance(self.levels, int) else tuple(replace(self, levels=one) for one in self.levels)
 
     @property
+    def level_count(self) -> int:
+        """The number of levels, for options with a single one, as in `resolutions`."""
+        if not isinstance(self.levels, int):
+            raise TypeError(f'levels: has several values, {self.levels!r}; use one of `resolutions`')
+        return self.levels
+
+    @property
     def is_global(self) -> bool:
         """Whether there is one histogram per image instead of local windows."""
         return self.windows == 'global'
@@ -103,8 +109,8 @@ class DensityOptions:
 
     @property
     def radii(self) -> tuple[int, ...]:
-        """Radii r of the local windows in pixels, ascending; the side length is 2 r + 1."""
-        return tuple(side // 2 for side in sorted(self.windows))
+        """Radii r of the local windows in pixels, ascending; the side length is 2 r + 1. None for global windows."""
+        return () if isinstance(self.windows, str) else tuple(side // 2 for side in sorted(self.windows))
 
     @property
     def areas(self) -> tuple[int, ...]:

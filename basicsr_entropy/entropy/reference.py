@@ -1,6 +1,6 @@
-"""Spatial divergence by its definition: every bin at every pixel, by autograd, as it was published.
+"""Reference formula of the spatial divergence: every bin at every pixel, differentiated by autograd, as published.
 
-What the backends are tested and measured against: simple, slow, and gigabytes large.
+The backends are tested and benchmarked against it. Simple, slow, and with a memory use of gigabytes.
 """
 
 import math
@@ -16,7 +16,18 @@ KERNELS = {
 
 
 def divergence_map(name, pred, target, eps=1e-10, **options):
-    """Mean over windows of the divergence at every pixel, (N, C, H, W); options as in `joint_densities`."""
+    """Divergence at every pixel, averaged over windows.
+
+    Args:
+        name: 'hellinger', 'relative', 'cross' or 'jensen_shannon'.
+        pred: Prediction, shape (N, C, H, W).
+        target: Target, same shape.
+        eps: Added to densities inside logarithms.
+        **options: Arguments of `joint_densities`.
+
+    Returns:
+        Map of shape (N, C, H, W); (N, C, 1, 1) for global windows.
+    """
     maps = []
     for p, q in zip(joint_densities(target, **options), joint_densities(pred, **options)):
         log_p, log_q = torch.log(p + eps), torch.log(q + eps)
@@ -37,7 +48,21 @@ def divergence_map(name, pred, target, eps=1e-10, **options):
 def joint_densities(
     image, weights, levels, bandwidth=0.5, windows=(1, 3, 5), kernel='logistic', published=False, value_range=(0, 1)
 ):
-    """List over windows of densities (N, L, L, C, H, W): neighbour level, then value level."""
+    """Joint densities of neighbour value and value for each window.
+
+    Args:
+        image: Shape (N, C, H, W).
+        weights: Neighbour weights of shape (3, 3).
+        levels: Number of intensity levels L.
+        bandwidth: Bandwidth of the kernel in levels.
+        windows: Side lengths of the windows in pixels, or 'global'.
+        kernel: Name of the kernel.
+        published: Follow the conventions of the published program; see `DensityOptions.neighbor_norm`.
+        value_range: Values of the first and the last level.
+
+    Returns:
+        One density (N, L, L, C, H, W) per window: neighbour level first, then value level.
+    """
     channels = image.shape[1]
     low, high = value_range
     value = (image.clamp(low, high) - low) / (high - low) * (levels - 1)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from basicsr_entropy._checks import is_whole
+from basicsr_entropy._checks import is_integer
 from basicsr_entropy.losses.reduction import Reduction, check_reduction, weighted_reduction
 
 
@@ -29,6 +29,8 @@ class GaussianBlurL1Loss(nn.Module):
         0.1
     """
 
+    blur: torch.Tensor
+
     def __init__(
         self,
         loss_weight: float = 1.0,
@@ -42,7 +44,7 @@ class GaussianBlurL1Loss(nn.Module):
             raise ValueError(f'sigma: must be positive, got {sigma}')
         if kernel_size is None:
             kernel_size = 2 * math.ceil(3 * sigma) + 1
-        if not is_whole(kernel_size, 1) or kernel_size % 2 == 0:
+        if not is_integer(kernel_size, 1) or kernel_size % 2 == 0:
             raise ValueError(f'kernel_size: must be an odd integer, got {kernel_size!r}')
         self.loss_weight, self.reduction = loss_weight, reduction
         distance = torch.arange(kernel_size) - kernel_size // 2

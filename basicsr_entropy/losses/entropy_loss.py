@@ -70,6 +70,8 @@ class SpatialEntropyLoss(nn.Module):
         0.0
     """
 
+    weights: torch.Tensor
+
     def __init__(
         self,
         loss_weight: float = 1.0,

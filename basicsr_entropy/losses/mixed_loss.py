@@ -1,80 +1,97 @@
-"""A sum of registered losses in the place of one, and how any registered loss is called on two images."""
+"""Weighted sum of registered losses."""
 
-import inspect
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-
-def check_comparing(loss: nn.Module, path: str) -> None:
-    """Raises a ValueError unless the loss can be called as loss(pred) or loss(pred, target)."""
-    needed = [p.name for p in _arguments(loss) if p.default is p.empty]
-    if len(needed) > 2 or (len(needed) == 2 and needed[1] not in ('target', 'gt')):
-        raise ValueError(
-            f'{path}: {type(loss).__name__} takes ({", ".join(needed)}), so it does not compare a prediction with a '
-            'target; use losses such as L1Loss, PerceptualLoss or SpatialEntropyLoss'
-        )
-
-
-def compare(loss: nn.Module, pred: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The terms of a registered loss: one, or perceptual and style loss as BasicSR's PerceptualLoss returns them.
-
-    A loss of the prediction alone, such as WeightedTVLoss, is given no target.
-    """
-    needed = [p for p in _arguments(loss) if p.default is p.empty]
-    value = loss(pred, target) if len(needed) == 2 else loss(pred)
-    return tuple(term for term in value if term is not None) if isinstance(value, tuple) else (value,)
-
-
-def _arguments(loss: nn.Module) -> list[inspect.Parameter]:
-    parameters = inspect.signature(loss.forward).parameters.values()
-    return [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+from basicsr_entropy.losses.calling import call_loss, check_call_signature
 
 
 class MixedLoss(nn.Module):
-    """Sum of registered losses, for models that read one loss only.
+    """Weighted sum of registered losses, for models that read one loss only, such as `pixel_opt` of BasicSR's SRModel.
+
+    The models of BasicSR log each term beside the sum: `l_pix` and, for example, `l_pix_L1Loss`.
 
     Args:
-        losses: Options of each loss, with its `type`, e.g. [{type: L1Loss}, {type: SpatialEntropyLoss, levels: 16}].
-        loss_weight: Factor of the sum.
+        losses: List of the options of each loss: its `type`, a name in BasicSR's loss registry, its `loss_weight` and
+            its other arguments; e.g. [{type: L1Loss}, {type: SpatialEntropyLoss, loss_weight: 0.1, levels: 16}].
+        loss_weight: Weight of the sum, by which its value is multiplied.
+
+    Attributes:
+        terms: Weighted value of each term in the last call, detached scalars whose sum is the loss. Named after the
+            types of the losses, numbered from 1 where a type repeats (`L1Loss_1`, `L1Loss_2`), with the style loss of
+            a PerceptualLoss as `PerceptualLoss_style`. Empty before the first call.
+        total: Value of the last call, detached; None before the first call.
 
     Raises:
-        KeyError: If a type or an option of it is unknown.
-        ValueError: If the list is empty, or a loss refuses an option or does not compare two images.
+        KeyError: If a type or an option of a loss is unknown.
+        ValueError: If the list is empty, or a loss rejects an option or does not compare two images; the message begins
+            with `losses`.
+
+    Example:
+        >>> loss = MixedLoss([{'type': 'L1Loss'}, {'type': 'MSELoss', 'loss_weight': 10}])
+        >>> loss(torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.5))
+        tensor(3.)
+        >>> loss.terms
+        {'L1Loss': tensor(0.5000), 'MSELoss': tensor(2.5000)}
     """
 
     def __init__(self, losses: Sequence[Mapping[str, Any]], loss_weight: float = 1.0) -> None:
-        # not at import: the other losses work on torch alone
+        # imported here, because the other losses need no basicsr
         from basicsr.utils.registry import LOSS_REGISTRY
 
         from basicsr_entropy.config import build
 
         super().__init__()
         if isinstance(losses, (str, Mapping)) or not losses:
-            raise ValueError(f'losses must be a list of loss options, got {losses!r}')
+            raise ValueError(f'losses: must be a list of loss options, got {losses!r}')
         self.loss_weight = loss_weight
         self.losses = nn.ModuleList()
         for index, options in enumerate(losses):
             loss = build(LOSS_REGISTRY, options, f'losses[{index}]')
-            check_comparing(loss, f'losses[{index}]')
+            check_call_signature(loss, f'losses[{index}]')
             self.losses.append(loss)
+        self.names = _numbered([options['type'] for options in losses])
+        self.terms: dict[str, torch.Tensor] = {}
+        self.total: torch.Tensor | None = None
 
     def forward(
         self, pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None, **kwargs
     ) -> torch.Tensor:
-        """Compares two batches of images.
+        """Computes the loss of two batches of images, and keeps the value of each term in `terms`.
 
         Args:
             pred: Shape (N, C, H, W).
             target: Same shape.
-            weight: Must be None: not every loss takes weights. Here so that pixel losses' calls fit.
+            weight: Must be None, because not every loss supports element-wise weights.
+            **kwargs: Ignored; BasicSR passes further arguments to some losses.
 
         Returns:
             Scalar.
+
+        Raises:
+            ValueError: If there is a weight.
         """
         if weight is not None:
-            raise ValueError('MixedLoss takes no element-wise weight; give each of its losses its loss_weight')
-        terms = [term for loss in self.losses for term in compare(loss, pred, target)]
-        return self.loss_weight * torch.stack([term.float() for term in terms]).sum()
+            raise ValueError(
+                'weight: MixedLoss has no element-wise weight; set the loss_weight of each of its losses instead'
+            )
+        terms = {}
+        for name, loss in zip(self.names, self.losses):
+            for suffix, value in zip(('', '_style'), call_loss(loss, pred, target)):
+                terms[name + suffix] = self.loss_weight * value.float().sum()
+        total = torch.stack(list(terms.values())).sum()
+        self.terms = {name: value.detach() for name, value in terms.items()}
+        self.total = total.detach()
+        return total
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """The names, those that repeat numbered from 1 on."""
+    totals = Counter(names)
+    return [
+        f'{name}_{names[: index + 1].count(name)}' if totals[name] > 1 else name for index, name in enumerate(names)
+    ]

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from basicsr_entropy.config import build
-from basicsr_entropy.losses import check_comparing, compare
+from basicsr_entropy.losses import call_loss, check_call_signature
 from basicsr_entropy.models.complexity import complexity
 from basicsr_entropy.models.networks import check_conditional_network
 from basicsr_entropy.models.optimizers import OPTIMIZERS, build_optimizer
@@ -97,7 +97,7 @@ class IRSDEModel(SRModel):
             arguments = {key: value for key, value in options.items() if key not in LossKeys.model_fields}
             self.losses[name] = build(LOSS_REGISTRY, arguments, path)
             self.compared[name] = keys.compare
-            check_comparing(self.losses[name], path)
+            check_call_signature(self.losses[name], path)
             get_root_logger().info(f'Loss l_{name}: {options["type"]} on {keys.compare}')
         if not self.losses:
             raise ValueError(
@@ -121,7 +121,7 @@ class IRSDEModel(SRModel):
         pairs = self._compared_pairs(x0, mu, t, noise, x_t, prediction)
         logged = OrderedDict()
         for name, loss in self.losses.items():
-            terms = compare(loss, *pairs[self.compared[name]])
+            terms = call_loss(loss, *pairs[self.compared[name]])
             logged[f'l_{name}'] = terms[0]
             if len(terms) > 1:
                 logged[f'l_{name}_style'] = terms[1]

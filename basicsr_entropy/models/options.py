@@ -27,8 +27,7 @@ class SamplerOptions(section_of(Sampler)):  # type: ignore[misc]
 
     def sampler(self) -> Sampler:
         """The sampler that the options describe."""
-        own = {name: getattr(self, name) for name in section_of(Sampler).model_fields}
-        return construct(Sampler, own, 'val.sampler')
+        return Sampler(**{name: getattr(self, name) for name in section_of(Sampler).model_fields})
 
 
 class LossKeys(Section):
@@ -98,6 +97,5 @@ class IRSDEOptions(Run, ExecutionOptions):  # type: ignore[misc, valid-type]
         try:
             self.sampling.sampler().timesteps(process)
         except ValueError as error:
-            where = '' if str(error).startswith('val.') else 'val.sampler.'
-            raise ValueError(f'{where}{error}') from error
+            raise ValueError(f'val.sampler.{error}') from error
         return self

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from basicsr_entropy.archs.global_mean import gathered_means
+from basicsr_entropy.archs.global_mean import global_mean_statistics
 from basicsr_entropy.diffusion import MeanRevertingSDE, Sampler
 from basicsr_entropy.diffusion.tiling import Tiling, sample_tiled
 from basicsr_entropy.models.execution import Execution
@@ -45,7 +45,7 @@ def restore(
         tiling,
         sampler=sampler,
         multiple=getattr(net, 'size_multiple', 1),
-        share=partial(gathered_means, net),
+        global_statistics=partial(global_mean_statistics, net),
         generator=torch.Generator(mu.device).manual_seed(seed),
         **options,
     )

@@ -36,15 +36,15 @@ def test_published_nafnet_has_the_keys_and_shapes_of_the_released_checkpoint():
 
 @pytest.mark.parametrize('name', SMALL)
 @pytest.mark.parametrize('size', [(1, 1), (3, 5), (8, 8), (13, 21)])
-def test_takes_images_of_any_size(name, size):
+def test_supports_images_of_any_size(name, size):
     x, mu = torch.rand(2, 2, 3, *size)
     assert build(name)(x, mu, torch.tensor([1.0, 99.5])).shape == x.shape
 
 
 @pytest.mark.parametrize('name', SMALL)
-def test_time_may_be_a_number_or_one_an_image(name):
+def test_the_timestep_may_be_a_number_or_one_per_image(name):
     net = build(name)
-    for parameter in net.parameters():  # zero gains would hide the time
+    for parameter in net.parameters():  # zero-initialised gains would hide the timestep
         torch.nn.init.normal_(parameter, std=0.2)
     x, mu = torch.rand(2, 2, 3, 8, 8)
     with torch.no_grad():
@@ -58,7 +58,7 @@ def test_time_may_be_a_number_or_one_an_image(name):
 
 
 @pytest.mark.parametrize('name', SMALL)
-def test_every_parameter_learns(name):
+def test_every_parameter_gets_a_gradient(name):
     net = build(name)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
@@ -66,7 +66,7 @@ def test_every_parameter_learns(name):
     assert all(parameter.grad.abs().max() > 0 for parameter in net.parameters())
 
 
-def test_takes_images_of_other_channels():
+def test_supports_other_numbers_of_channels():
     x, mu = torch.rand(2, 1, 1, 8, 8)
     assert build('ConditionalNAFNet', img_channel=1)(x, mu, 5).shape == x.shape
     assert build('ConditionalUNet', in_nc=1, out_nc=1)(x, mu, 5).shape == x.shape
@@ -79,7 +79,7 @@ def test_half_precision_runs():
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_normalisation_stands_large_values_in_half_precision(dtype):
+def test_normalisation_is_accurate_for_large_values_in_half_precision(dtype):
     norm, x = ChannelLayerNorm(8), 2000 * torch.randn(1, 8, 3, 3)
     scale, shift = torch.rand(2, 1, 8, 1, 1)
     expected = norm(x, scale, shift)
@@ -88,7 +88,7 @@ def test_normalisation_stands_large_values_in_half_precision(dtype):
     torch.testing.assert_close(halves.float(), expected, rtol=0.02, atol=0.02)
 
 
-def test_refuses_unfit_shapes():
+def test_rejects_invalid_shapes():
     with pytest.raises(
         ValueError, match=r'^dec_blk_nums: must have as many levels as enc_blk_nums \[1\], got \[1, 1\]'
     ):

@@ -86,8 +86,21 @@ def test_trains_a_stock_network_in_the_stock_model(run, write_options, workdir, 
     code, _, log = run('train', '-opt', write_options('stock.yml', **STOCK, train__pixel_opt=loss))
     assert code == 0, log
     assert len(re.findall(r'l_pix: \d', log)) == 4
+    for term in loss.get('losses', ()):
+        assert len(re.findall(rf'l_pix_{term["type"]}: \d', log)) == 4
     first, last = (weights(workdir / f'experiments/stock/models/net_g_{at}.pth') for at in (2, 4))
     assert not torch.equal(first, last)
+
+
+def test_the_stock_model_logs_the_terms_of_a_mixed_loss_beside_their_sum(run, write_options):
+    blurs = [{'type': 'GaussianBlurL1Loss', 'sigma': sigma} for sigma in (1, 3)]
+    loss = {'type': 'MixedLoss', 'loss_weight': 2, 'losses': [blurs[0], {'type': 'L1Loss'}, blurs[1]]}
+    code, _, log = run('train', '-opt', write_options(**STOCK, train__total_iter=1, train__pixel_opt=loss))
+    assert code == 0, log
+    logged = {name: float(value) for name, value in re.findall(r'(l_pix\w*): (\d\S+)', log)}
+    terms = ['l_pix_GaussianBlurL1Loss_1', 'l_pix_L1Loss', 'l_pix_GaussianBlurL1Loss_2']
+    assert list(logged) == ['l_pix', *terms]
+    assert logged['l_pix'] == pytest.approx(sum(logged[term] for term in terms), rel=1e-3)
 
 
 def test_stops_and_goes_on_at_the_right_iteration(run, write_options, workdir):

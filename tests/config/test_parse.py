@@ -15,8 +15,14 @@ from basicsr_entropy.config.parse import add_arguments, force, parse_options
         [],
         ['--auto_resume', '--debug'],
         ['--local_rank', '3'],
-        ['--force_yml', 'name=other', 'train:ema_decay=0.5', 'val:save_img=false', 'train:warmup_iter=none'],
-        ['--force_yml', 'datasets:train:gt_size=32', 'train:optim_g:lr=!!float 1e-4', 'val:metrics=~'],
+        ['--force_yml', 'name=other', 'network_g:width=16', 'val:save_img=false', 'val:suffix=none'],
+        [
+            '--force_yml',
+            'datasets:val:split=test',
+            'network_g:enc_blk_nums=[2]',
+            'sde:eps=!!float 1e-3',
+            'val:metrics=~',
+        ],
     ],
     ids=str,
 )

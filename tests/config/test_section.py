@@ -61,7 +61,7 @@ def test_reads_values_and_defaults():
         ({'total': 1, 'sizes': [0]}, ValueError, r'train.sizes: must be a list of integers of at least 1, got \[0\]'),
         ({'total': 1, 'on': 1}, ValueError, 'train.on: must be true or false, got 1'),
         ({'total': 1, 'inner': 1}, ValueError, 'train.inner: must be a mapping of options, got 1'),
-        ({'total': 1, 'inner': {}}, KeyError, 'train.inner.rate: missing; learning rate$'),
+        ({'total': 1, 'inner': {}}, KeyError, "train.inner.rate: missing; learning rate'?$"),
         ({'total': 1, 'inner': {'rate': 0}}, ValueError, 'train.inner.rate: must be a number above 0, got 0'),
         (
             {'total': 1, 'inner': {'rate': float('nan')}},

@@ -37,7 +37,7 @@ def test_meets_the_published_steps(golden):
         ('x0_from_noise', process.x0_from_noise(x_t, mu, t, noise)),
     ):
         torch.testing.assert_close(actual, numbers[name], rtol=1e-6, atol=1e-6, msg=lambda m, name=name: f'{name}: {m}')
-    # Of the four times, t = 2 is apart: the published float32 takes 1 - C^2 of a C that is 1 - 1e-4, and is off there.
+    # t = 2 is compared separately: the published float32 code computes 1 - C^2 with C = 1 - 1e-4, with cancellation.
     expected = numbers['reverse_optimum_step']
     actual = process.posterior_mean(x_t, x0, mu, t)
     exact = t != 2
@@ -51,14 +51,14 @@ def test_meets_the_published_steps(golden):
 
 
 @pytest.mark.parametrize('schedule', SCHEDULES)
-def test_forgets_all_but_eps_at_the_end(schedule):
+def test_the_fraction_eps_of_x0_remains_at_the_last_timestep(schedule):
     process = MeanRevertingSDE(schedule, timesteps=30, eps=0.01, max_sigma=0.3)
     alpha, sigma = process.coefficients(torch.tensor([0, 30]), torch.zeros(2, 1, 1, 1, dtype=torch.float64))
     assert alpha.flatten().tolist() == pytest.approx([1, 0.01])
     assert sigma.flatten().tolist() == pytest.approx([0, 0.3 * (1 - 1e-4) ** 0.5])
 
 
-def test_max_sigma_is_in_eight_bit_levels_from_one_on():
+def test_max_sigma_of_one_and_above_is_in_eight_bit_levels():
     assert MeanRevertingSDE(max_sigma=50).max_sigma == pytest.approx(50 / 255)
     assert MeanRevertingSDE(max_sigma=0.2).max_sigma == 0.2
 
@@ -69,13 +69,13 @@ def test_an_exact_prediction_gives_x0_and_the_noise_back(prediction):
     x0, mu, noise = images()
     t = torch.tensor([1, 7, 50, 100])
     x_t = process.q_sample(x0, mu, t, noise)
-    truth = {'noise': noise, 'x0': x0, 'residual': x0 - mu}[prediction]
-    torch.testing.assert_close(process.predicted_x0(x_t, mu, t, truth), x0)
-    torch.testing.assert_close(process.predicted_noise(x_t, mu, t, truth), noise)
+    exact = {'noise': noise, 'x0': x0, 'residual': x0 - mu}[prediction]
+    torch.testing.assert_close(process.predicted_x0(x_t, mu, t, exact), x0)
+    torch.testing.assert_close(process.predicted_noise(x_t, mu, t, exact), noise)
 
 
 def test_posterior_is_the_marginal_one_step_before():
-    """Pushing the marginal of x_t through the posterior gives that of x_s: for neighbours and for steps over many."""
+    """The posterior maps the marginal at t to that at s, for adjacent timesteps and for longer steps."""
     process = MeanRevertingSDE()
     x0, mu, _ = images(1)
     for t, s in ((100, 99), (2, 1), (80, 13), (9, 0)):
@@ -83,12 +83,12 @@ def test_posterior_is_the_marginal_one_step_before():
         at_t, at_s = (process.coefficients(time, x0) for time in (t, s))
         mean = process.posterior_mean(process.q_mean(x0, mu, t), x0, mu, t, s)
         torch.testing.assert_close(mean, process.q_mean(x0, mu, s))
-        share = process.posterior_mean(torch.ones_like(x0), torch.zeros_like(x0), torch.zeros_like(x0), t, s)
-        variance = share**2 * at_t.sigma**2 + process.posterior_std(t, x0, s) ** 2
+        weight = process.posterior_mean(torch.ones_like(x0), torch.zeros_like(x0), torch.zeros_like(x0), t, s)
+        variance = weight**2 * at_t.sigma**2 + process.posterior_std(t, x0, s) ** 2
         torch.testing.assert_close(variance.mean(), (at_s.sigma**2).mean())
 
 
-def test_posterior_lands_on_x0():
+def test_posterior_at_timestep_zero_is_x0():
     process = MeanRevertingSDE()
     x0, mu, x_t = images(2)
     t, s = torch.tensor([1, 60]), torch.tensor([0, 0])
@@ -107,7 +107,7 @@ def test_the_ode_moves_a_state_along_its_marginals():
     torch.testing.assert_close(x, process.q_sample(x0, mu, times[-1], z), rtol=0, atol=2e-3)
 
 
-def test_whole_and_fractional_times_lie_on_one_curve():
+def test_fractional_timesteps_interpolate_integer_ones():
     process = MeanRevertingSDE()
     times = torch.tensor([0.0, 41.0, 41.5, 42.0, 99.5, 100.0], dtype=torch.float64)
     decay = process.decay_at(times)
@@ -117,14 +117,14 @@ def test_whole_and_fractional_times_lie_on_one_curve():
 
 
 @pytest.mark.parametrize('schedule', SCHEDULES)
-def test_times_and_signal_to_noise_ratios_are_inverse(schedule):
+def test_timestep_at_half_log_snr_is_the_inverse_of_half_log_snr(schedule):
     process = MeanRevertingSDE(schedule)
     times = torch.linspace(0.01, 100, 4321, dtype=torch.float64)
-    ratios = process.half_log_snr(times)
-    assert (ratios.diff() < 0).all()
+    half_log_snr = process.half_log_snr(times)
+    assert (half_log_snr.diff() < 0).all()
     alpha, sigma = process.coefficients(times, times)
-    torch.testing.assert_close(ratios, (alpha / sigma).log().flatten())
-    torch.testing.assert_close(process.timestep_at_half_log_snr(ratios), times, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(half_log_snr, (alpha / sigma).log().flatten())
+    torch.testing.assert_close(process.timestep_at_half_log_snr(half_log_snr), times, rtol=1e-9, atol=1e-9)
 
 
 def test_adds_nothing_to_a_state_dict():
@@ -144,6 +144,6 @@ def test_adds_nothing_to_a_state_dict():
     ],
     ids=str,
 )
-def test_refuses_options_out_of_range(change, message):
+def test_rejects_options_out_of_range(change, message):
     with pytest.raises(ValueError, match=f'^{message}'):
         MeanRevertingSDE(**change)

@@ -17,33 +17,33 @@ def named(options):
 
 @pytest.fixture
 def scene():
-    """A clean image, its dark version, and a network that knows the clean one."""
+    """A clean image, its dark version, and a network that predicts the exact residual."""
     x0 = torch.rand(2, 3, 8, 8, dtype=torch.float64)
     return x0, x0 * 0.2, lambda x_t, mu, t: x0 - mu
 
 
 class Gaussian:
-    """Clean images whose pixels are normal about mu + 0.3 with deviation 0.4: everything is known of them.
+    """Clean images with normally distributed pixels of mean mu + 0.3 and standard deviation 0.4, with exact solutions.
 
     With y = x - mu, y_t is normal with mean alpha_t 0.3 and variance V_t = alpha_t^2 0.4^2 + sigma_bar_t^2.
     """
 
-    offset, deviation = 0.3, 0.4
+    offset, std = 0.3, 0.4
 
     def __init__(self, process, mu):
         self.process, self.mu = process, mu
 
     def moments(self, t):
         alpha, sigma = self.process.coefficients(torch.as_tensor([t], dtype=torch.float64), self.mu)
-        return alpha, (alpha * self.deviation) ** 2 + sigma**2
+        return alpha, (alpha * self.std) ** 2 + sigma**2
 
     def network(self, x_t, mu, t):
         """E[x_0 - mu | x_t]."""
         alpha, variance = self.moments(t[0].item())
-        return self.offset + alpha * self.deviation**2 / variance * (x_t - mu - alpha * self.offset)
+        return self.offset + alpha * self.std**2 / variance * (x_t - mu - alpha * self.offset)
 
     def ode_solution(self, x_t, t, s):
-        """x_s, and no variance: the probability-flow ODE keeps (y - mean)/deviation."""
+        """x_s, and no variance: the probability-flow ODE keeps (y - mean)/std."""
         (alpha_t, variance_t), (alpha_s, variance_s) = self.moments(t), self.moments(s)
         standard = (x_t - self.mu - alpha_t * self.offset) / variance_t.sqrt()
         return self.mu + alpha_s * self.offset + variance_s.sqrt() * standard, 0.0
@@ -51,9 +51,9 @@ class Gaussian:
     def sde_solution(self, x_t, t, s):
         """Mean and variance of x_s given x_t: the covariance of y_s and y_t is V_s alpha_t/alpha_s."""
         (alpha_t, variance_t), (alpha_s, variance_s) = self.moments(t), self.moments(s)
-        share = alpha_t / alpha_s * variance_s / variance_t
-        mean = self.mu + alpha_s * self.offset + share * (x_t - self.mu - alpha_t * self.offset)
-        return mean, (variance_s - share**2 * variance_t).item()
+        gain = alpha_t / alpha_s * variance_s / variance_t
+        mean = self.mu + alpha_s * self.offset + gain * (x_t - self.mu - alpha_t * self.offset)
+        return mean, (variance_s - gain**2 * variance_t).item()
 
 
 def states_of(process, network, mu, x_T=None, generator=None, **options):
@@ -66,7 +66,7 @@ def states_of(process, network, mu, x_T=None, generator=None, **options):
 @pytest.mark.parametrize('sampler', SAMPLERS)
 def test_an_exact_prediction_leads_to_x0(scene, sampler):
     x0, mu, network = scene
-    # Euler steps land beside x0 by their step size; the others land on it
+    # Euler steps have an error of the order of the step size; the others end exactly at x0
     euler = sampler in ('sde', 'ode')
     result = sample(
         MeanRevertingSDE(timesteps=2000 if euler else 100, prediction='residual'), network, mu, Sampler(sampler)
@@ -87,14 +87,14 @@ def test_an_exact_prediction_leads_to_x0_in_any_number_of_steps(scene, options, 
 @pytest.mark.parametrize('prediction', PREDICTIONS)
 @pytest.mark.parametrize('options', ODE, ids=named)
 def test_with_an_exact_prediction_the_ode_stays_on_its_path(scene, options, prediction):
-    """However long the steps, every state is mean + sigma z with the z of the first."""
+    """Every state is mean + sigma z with the z of the first state, whatever the step size."""
     x0, mu, _ = scene
     process, z = MeanRevertingSDE(prediction=prediction), torch.randn_like(x0)
-    truth = {'noise': z, 'x0': x0, 'residual': x0 - mu}[prediction]
+    exact = {'noise': z, 'x0': x0, 'residual': x0 - mu}[prediction]
     start = process.q_sample(x0, mu, torch.tensor([100]), z)
     for steps, spacing in product((2, 3, 7), SPACINGS):
         for t, x in states_of(
-            process, lambda x_t, mu, t: truth, mu, steps=steps, spacing=spacing, x_T=start, **options
+            process, lambda x_t, mu, t: exact, mu, steps=steps, spacing=spacing, x_T=start, **options
         ):
             torch.testing.assert_close(
                 x, process.q_sample(x0, mu, torch.tensor([t], dtype=torch.float64), z), rtol=0, atol=1e-10
@@ -107,9 +107,9 @@ def set_noise(monkeypatch, value):
 
 @pytest.mark.parametrize('options', [*ODE, *SDE], ids=named)
 def test_error_falls_with_the_order_of_the_sampler(monkeypatch, options):
-    """Error of the mean and of the variance, exactly: with a linear network each draw adds its own share of noise.
+    """Error of the mean and of the variance, exactly: with a linear network each draw contributes independently.
 
-    Pixel k alone is given the k-th draw, as a one, and the last pixel none.
+    The k-th draw is 1 at pixel k and 0 elsewhere; the last pixel gets no noise.
     """
     process, errors = MeanRevertingSDE(timesteps=200, prediction='residual'), []
     for steps in (50, 100, 200):
@@ -117,7 +117,7 @@ def test_error_falls_with_the_order_of_the_sampler(monkeypatch, options):
         monkeypatch.setattr(torch, 'randn', lambda shape, draws=draws, **kind: next(draws).view(shape))
         mu = torch.full((1, 1, 1, steps + 1), 0.1, dtype=torch.float64)
         gaussian, start = Gaussian(process, mu), mu - 0.2
-        # the step from 1 to 0 has one length only
+        # the last step, from 1 to 0, has the same size for every number of steps
         t, x = states_of(process, gaussian.network, mu, steps=steps, spacing='log_snr', x_T=start, **options)[-2]
         solution = gaussian.ode_solution if options['type'] == 'mr_ode' else gaussian.sde_solution
         mean, variance = solution(start, 200, t)
@@ -127,15 +127,15 @@ def test_error_falls_with_the_order_of_the_sampler(monkeypatch, options):
     assert slopes == pytest.approx([options['order']] * 2, abs=0.25), (slopes, errors)
 
 
-def integrated(process, y, t, s, share_of_score, form, value):
-    """y at s of dy = -(y + 2 lambda^2 share score) d(decay), by Runge-Kutta; `value` is of log(alpha/sigma_bar)."""
+def integrated(process, y, t, s, score_factor, form, value):
+    """y at s of dy = -(y + 2 lambda^2 score_factor score) d(decay), by Runge-Kutta; `value` maps the half-logSNR."""
 
     def slope(decay, y):
         alpha = math.exp(-decay)
         sigma = process.max_sigma * math.sqrt(-math.expm1(-2 * decay))
         known = value(math.log(alpha / sigma))
         noise = known if form == 'noise' else (y - alpha * known) / sigma
-        return -(y - 2 * process.max_sigma**2 * share_of_score * noise / sigma)
+        return -(y - 2 * process.max_sigma**2 * score_factor * noise / sigma)
 
     decay, end = (process.decay_at(torch.tensor(time, dtype=torch.float64)).item() for time in (t, s))
     step = (end - decay) / 1000
@@ -150,29 +150,29 @@ def integrated(process, y, t, s, share_of_score, form, value):
 
 @pytest.mark.parametrize('spacing', ['trailing', 'karras'])
 @pytest.mark.parametrize('options', [*ODE, *SDE], ids=named)
-def test_solves_the_equation_exactly_where_the_prediction_is_as_it_is_taken_to_be(monkeypatch, options, spacing):
-    """Order 1 takes the prediction as constant over a step, order 2 as a line in log(alpha/sigma_bar)."""
+def test_is_exact_for_predictions_of_the_form_that_the_order_assumes(monkeypatch, options, spacing):
+    """Order 1 assumes a prediction that is constant over a step, order 2 one that is linear in the half-logSNR."""
     set_noise(monkeypatch, 0.0)
     order, form = options['order'], options['form']
     process = MeanRevertingSDE(prediction='noise' if form == 'noise' else 'residual')
 
-    def value(ratio):
-        return 0.3 + (0.2 * ratio if order == 2 else 0)
+    def value(half_log_snr):
+        return 0.3 + (0.2 * half_log_snr if order == 2 else 0)
 
     def network(x_t, mu, t):
         return torch.full_like(mu, value(process.half_log_snr(t[0]).item()))
 
     mu = torch.full((1, 1, 1, 1), 0.1, dtype=torch.float64)
     states = states_of(process, network, mu, steps=8, spacing=spacing, x_T=mu + 0.5, **options)[:-1]
-    share = 0.5 if options['type'] == 'mr_ode' else 1
+    score_factor = 0.5 if options['type'] == 'mr_ode' else 1
     for (t, x_t), (s, x_s) in list(zip(states, states[1:]))[order - 1 :]:
-        expected = integrated(process, (x_t - mu).item(), t, s, share, form, value)
+        expected = integrated(process, (x_t - mu).item(), t, s, score_factor, form, value)
         assert (x_s - mu).item() == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize('form', FORMS)
-def test_noise_of_the_sde_is_what_the_equation_adds(monkeypatch, form):
-    """With the noise held, y only grows by e^decay; with x0 held, it is the posterior's."""
+def test_noise_of_the_sde_has_the_standard_deviation_of_the_equation(monkeypatch, form):
+    """For a constant noise prediction y grows by e^decay; for a constant x0 the noise is that of the posterior."""
     process = MeanRevertingSDE()
     mu, known = torch.zeros(1, 1, 1, 1, dtype=torch.float64), torch.ones(1, 1, 1, 1, dtype=torch.float64)
     states = []
@@ -187,7 +187,7 @@ def test_noise_of_the_sde_is_what_the_equation_adds(monkeypatch, form):
 
 
 @pytest.mark.parametrize('options', [*PUBLISHED, *ODE, *SDE], ids=named)
-def test_at_all_steps_every_sampler_arrives_at_the_clean_images(options):
+def test_with_all_steps_every_sampler_reaches_the_distribution_of_clean_images(options):
     process = MeanRevertingSDE(prediction='residual')
     mu = torch.full((1, 1, 128, 128), 0.1, dtype=torch.float64)
     gaussian = Gaussian(process, mu)
@@ -200,7 +200,7 @@ def test_at_all_steps_every_sampler_arrives_at_the_clean_images(options):
         assert error < (0.04 if euler else 0.01)
     else:
         assert (result - mu).mean().item() == pytest.approx(gaussian.offset, abs=0.01)
-        assert (result - mu).std().item() == pytest.approx(gaussian.deviation, abs=0.04 if euler else 0.02)
+        assert (result - mu).std().item() == pytest.approx(gaussian.std, abs=0.04 if euler else 0.02)
 
 
 @pytest.mark.parametrize('spacing', SPACINGS)
@@ -220,8 +220,8 @@ def test_posterior_sampling_is_the_sde_of_first_order_in_data_form(scene, spacin
     torch.testing.assert_close(first, second, rtol=1e-9, atol=1e-9)
 
 
-def test_second_order_differs_from_the_third_evaluation_on(scene):
-    """The first step has no estimate before it, and the last lands on x0."""
+def test_second_order_differs_from_first_from_the_third_state_on(scene):
+    """The first step has no previous estimate, and the last one returns the predicted x0."""
     _, mu, _ = scene
     process, generator = MeanRevertingSDE(prediction='x0'), torch.Generator()
 
@@ -236,7 +236,7 @@ def test_second_order_differs_from_the_third_evaluation_on(scene):
 
 
 @pytest.mark.parametrize('sampler', SAMPLERS)
-def test_spends_one_evaluation_a_step_and_shows_each(scene, sampler):
+def test_evaluates_the_network_once_per_step_and_calls_back(scene, sampler):
     x0, mu, network = scene
     times, shown = [], []
 
@@ -262,7 +262,7 @@ def test_spends_one_evaluation_a_step_and_shows_each(scene, sampler):
 
 
 @pytest.mark.parametrize('sampler', SAMPLERS)
-def test_generator_is_the_only_source_of_chance(scene, sampler):
+def test_the_generator_is_the_only_source_of_randomness(scene, sampler):
     _, mu, _ = scene
     process = MeanRevertingSDE(timesteps=10)
 
@@ -279,7 +279,7 @@ def test_generator_is_the_only_source_of_chance(scene, sampler):
 
 
 @pytest.mark.parametrize('options', [*PUBLISHED, *ODE, *SDE], ids=named)
-def test_keeps_the_type_of_the_image(scene, options):
+def test_keeps_the_data_type_of_the_image(scene, options):
     _, mu, _ = scene
     types = set()
 
@@ -294,7 +294,7 @@ def test_keeps_the_type_of_the_image(scene, options):
     assert result.isfinite().all()
 
 
-def test_keeps_no_graph(scene):
+def test_builds_no_autograd_graph(scene):
     _, mu, _ = scene
     scale = torch.ones((), dtype=torch.float64, requires_grad=True)
     assert not sample(MeanRevertingSDE(), lambda x_t, mu, t: scale * x_t, mu, Sampler(steps=2)).requires_grad
@@ -315,7 +315,7 @@ def test_keeps_no_graph(scene):
     ],
     ids=str,
 )
-def test_refuses_options_out_of_range(scene, options, message):
+def test_rejects_options_out_of_range(scene, options, message):
     _, mu, network = scene
     with pytest.raises(ValueError, match=f'^{message}'):
         sample(MeanRevertingSDE(), network, mu, Sampler(**options))

@@ -7,7 +7,7 @@ from basicsr_entropy.diffusion import SPACINGS, MeanRevertingSDE, Sampler
 from basicsr_entropy.diffusion.spacing import Spacing
 
 
-def test_trailing_times_are_whole_and_go_evenly_from_the_end_to_zero():
+def test_trailing_timesteps_are_integers_evenly_spaced_from_the_last_to_zero():
     process = MeanRevertingSDE()
     assert Sampler().timesteps(process) == list(range(100, -1, -1))
     assert Sampler(steps=8).timesteps(process) == [100, 88, 75, 62, 50, 38, 25, 12, 0]
@@ -15,7 +15,7 @@ def test_trailing_times_are_whole_and_go_evenly_from_the_end_to_zero():
 
 @pytest.mark.parametrize('spacing', SPACINGS)
 @pytest.mark.parametrize('schedule', ['cosine', 'linear', 'constant'])
-def test_times_fall_from_the_end_to_zero_and_never_leave_what_was_trained(spacing, schedule):
+def test_timesteps_decrease_from_the_last_to_zero_within_the_trained_range(spacing, schedule):
     process = MeanRevertingSDE(schedule)
     for steps in range(1, 101):
         times = Sampler(steps=steps, spacing=spacing).timesteps(process)
@@ -35,7 +35,7 @@ def test_times_fall_from_the_end_to_zero_and_never_leave_what_was_trained(spacin
     ],
     ids=['uniform', 'log_snr', 'karras'],
 )
-def test_fractional_times_are_even_in_their_measure_down_to_one(spacing, measure):
+def test_fractional_timesteps_are_evenly_spaced_in_their_measure_down_to_one(spacing, measure):
     process = MeanRevertingSDE()
     times = torch.tensor(Sampler(steps=12, spacing=spacing).timesteps(process)[:-1], dtype=torch.float64)
     assert times[-1].item() == pytest.approx(1)
@@ -43,13 +43,13 @@ def test_fractional_times_are_even_in_their_measure_down_to_one(spacing, measure
     torch.testing.assert_close(strides, strides.mean().expand(11))
 
 
-def test_at_all_steps_uniform_times_are_the_whole_ones():
+def test_with_all_steps_uniform_timesteps_are_the_integers():
     process = MeanRevertingSDE()
     uniform = Sampler(steps=100, spacing='uniform').timesteps(process)
     assert uniform == pytest.approx(Sampler(steps=100).timesteps(process))
 
 
-def test_refuses_unknown_spacings_and_step_counts():
+def test_rejects_unknown_spacings_and_step_counts():
     for steps in (0, 2.5, True, '8'):
         with pytest.raises(ValueError, match='^steps: must be an integer of at least 1, got '):
             Sampler(steps=steps)

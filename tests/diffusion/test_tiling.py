@@ -7,17 +7,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from basicsr_entropy.archs import ConditionalNAFNet
-from basicsr_entropy.archs.global_mean import GlobalMean, gathered_means
+from basicsr_entropy.archs.global_mean import GlobalMean, global_mean_statistics
 from basicsr_entropy.diffusion import MeanRevertingSDE, Sampler, sample
-from basicsr_entropy.diffusion.ensemble import self_ensembled
+from basicsr_entropy.diffusion.ensemble import SelfEnsemble
 from basicsr_entropy.diffusion.tiling import (
     MODES,
+    TiledNetwork,
     Tiling,
     _cells,
     _overlapping,
-    no_statistics,
+    no_global_statistics,
     sample_tiled,
-    tiled_network,
     transfer,
 )
 
@@ -25,12 +25,12 @@ T = torch.tensor([5.0])
 
 
 def local(x_t, mu, t):
-    """A network that looks three pixels far."""
+    """A network with a receptive field of three pixels in each direction."""
     return F.avg_pool2d(x_t - mu, 7, 1, 3, count_include_pad=False)
 
 
 def moody(x_t, mu, t):
-    """A network that sees the mean of what it is given, as global pooling does."""
+    """A network whose output depends on the mean of its input, as with global pooling."""
     return mu + mu.mean(dim=(-2, -1), keepdim=True)
 
 
@@ -40,7 +40,7 @@ def ramp(height, width):
 
 
 def seams(image, starts):
-    """Largest mean step between columns where tiles begin, beside the mean step elsewhere."""
+    """Largest mean difference of adjacent columns where tiles start, divided by the mean difference elsewhere."""
     steps = (image[..., 1:] - image[..., :-1]).abs().mean(dim=(0, 1, 2))
     at_starts = torch.zeros_like(steps, dtype=torch.bool)
     at_starts[[start - 1 for start in starts]] = True
@@ -50,7 +50,7 @@ def seams(image, starts):
 @pytest.mark.parametrize(
     ('units', 'size', 'overlap'), [(100, 16, 4), (17, 16, 15), (33, 16, 0), (9, 16, 3), (400, 7, 2)]
 )
-def test_tiles_cover_an_axis_and_share_what_they_must(units, size, overlap):
+def test_tiles_cover_an_axis_with_the_minimum_overlap(units, size, overlap):
     spans = _overlapping(units, size, overlap)
     assert (spans[0][0], spans[-1][1]) == (0, units)
     assert all(stop - start == min(size, units) for start, stop in spans)
@@ -65,7 +65,7 @@ def test_tiles_cover_an_axis_and_share_what_they_must(units, size, overlap):
 @pytest.mark.parametrize('shape', [(64, 80), (61, 83), (200, 30)])
 @pytest.mark.parametrize('multiple', [1, 8])
 @pytest.mark.parametrize('mode', ['per_step', 'interlace'])
-def test_tiles_of_a_pointwise_network_are_the_whole_image(shape, multiple, mode):
+def test_tiling_a_pointwise_network_changes_nothing(shape, multiple, mode):
     seen = []
 
     def pointwise(x_t, mu, t):
@@ -73,22 +73,22 @@ def test_tiles_of_a_pointwise_network_are_the_whole_image(shape, multiple, mode)
         return 2 * x_t - mu
 
     x_t, mu = torch.rand(2, 2, 3, *shape, dtype=torch.float64)
-    tiled = tiled_network(pointwise, Tiling(32, 8, mode), evaluations=3, multiple=multiple)
-    for t in (T, T - 1, T - 2):
-        torch.testing.assert_close(tiled(x_t, mu, t), pointwise(x_t, mu, t))
+    tiled = TiledNetwork(pointwise, Tiling(32, 8, mode), multiple)
+    for step in range(3):
+        torch.testing.assert_close(tiled.at_step(step, 3)(x_t, mu, T), pointwise(x_t, mu, T))
     tiles = [shape for shape in seen if shape != x_t.shape[-2:]]
     assert max(max(shape) for shape in tiles) <= 32
 
 
-def test_tiles_of_a_local_network_differ_at_their_edges_only():
+def test_tiling_a_local_network_changes_little_at_the_edges_of_tiles():
     x_t, mu = torch.rand(2, 1, 3, 96, 96, dtype=torch.float64)
-    error = (tiled_network(local, Tiling(48, 24), 1)(x_t, mu, T) - local(x_t, mu, T)).abs()
-    # blended, the edge of a tile weighs next to nothing
+    error = (TiledNetwork(local, Tiling(48, 24)).at_step(0, 1)(x_t, mu, T) - local(x_t, mu, T)).abs()
+    # the blending weight is near zero at the edge of a tile
     assert error.max() < 0.02
     assert error.mean() < 1e-3
 
 
-def test_tiles_begin_at_multiples():
+def test_tiles_start_at_multiples():
     starts = []
 
     def network(x_t, mu, t):
@@ -97,23 +97,23 @@ def test_tiles_begin_at_multiples():
 
     mu = torch.stack(torch.meshgrid(torch.arange(99.0), torch.arange(75.0), indexing='ij'))[None]
     for mode in ('per_step', 'interlace'):
-        tiled = tiled_network(network, Tiling(40, 8, mode), 5, multiple=16)
+        tiled = TiledNetwork(network, Tiling(40, 8, mode), multiple=16)
         for step in range(5):
-            tiled(mu, mu, T - step)
+            tiled.at_step(step, 5)(mu, mu, T)
     assert len(set(starts)) > 4
     assert all(start % 16 == 0 for pair in starts for start in pair)
 
 
 def test_blended_tiles_leave_no_seams():
     image, starts = ramp(64, 192), [start for start, _ in _overlapping(192, 64, 32)[1:]]
-    blended = tiled_network(moody, Tiling(64, 32), 1)(image, image, T)
+    blended = TiledNetwork(moody, Tiling(64, 32)).at_step(0, 1)(image, image, T)
     assert seams(blended, starts) < 1.5
-    hard = tiled_network(moody, Tiling(64, 0), 1)(image, image, T)
-    assert seams(hard, [start for start, _ in _overlapping(192, 64, 0)[1:]]) > 10  # so that the measure sees them
+    hard = TiledNetwork(moody, Tiling(64, 0)).at_step(0, 1)(image, image, T)
+    assert seams(hard, [start for start, _ in _overlapping(192, 64, 0)[1:]]) > 10  # the measure detects seams
 
 
 class Moody(nn.Module):
-    """`moody` as a network of this package would be."""
+    """`moody` with the global mean layer of this package's networks."""
 
     def __init__(self):
         super().__init__()
@@ -123,22 +123,22 @@ class Moody(nn.Module):
         return mu + self.mean(mu)
 
 
-@pytest.mark.parametrize('views', [lambda network: network, self_ensembled], ids=['one view', 'eight views'])
-def test_tiles_share_the_statistics_of_the_whole_image(views):
+@pytest.mark.parametrize('views', [lambda network: network, SelfEnsemble], ids=['one view', 'eight views'])
+def test_tiles_use_the_statistics_of_the_whole_image(views):
     net, image = Moody(), ramp(96, 160)
     whole = net(image, image, T)
     error = {}
-    for name, share in (('apart', no_statistics), ('shared', partial(gathered_means, net))):
-        tiled = views(tiled_network(net, Tiling(48, 16), 1, 2, share))
+    for name, statistics in (('per tile', no_global_statistics), ('global', partial(global_mean_statistics, net))):
+        tiled = views(TiledNetwork(net, Tiling(48, 16), 2, statistics)).at_step(0, 1)
         error[name] = (tiled(image, image, T) - whole).abs().max().item()
-    assert error['apart'] > 0.2
-    assert error['shared'] < 1e-5
-    assert torch.equal(net(image, image, T), whole)  # nothing is held afterwards
+    assert error['per tile'] > 0.2
+    assert error['global'] < 1e-5
+    assert torch.equal(net(image, image, T), whole)  # the statistics are reset afterwards
 
 
 @pytest.mark.parametrize('shape', [(96, 160), (91, 150)])
-def test_tiles_of_a_deep_network_are_the_whole_image(shape):
-    """Where each layer takes the mean of what the layers before made of theirs."""
+def test_tiling_a_deep_network_with_global_means_changes_little(shape):
+    """Each global mean depends on the global means of earlier layers."""
     net = ConditionalNAFNet(width=8, enc_blk_nums=[1, 1], dec_blk_nums=[1, 1])
     with torch.no_grad():
         for parameter in net.parameters():
@@ -147,11 +147,11 @@ def test_tiles_of_a_deep_network_are_the_whole_image(shape):
     x_t = image + 0.1 * torch.randn_like(image)
     with torch.no_grad():
         whole = net(x_t, image, T)
-        for name, share in (('apart', no_statistics), ('shared', partial(gathered_means, net))):
-            tiled = tiled_network(net, Tiling(64, 32), 1, net.size_multiple, share)
+        for name, statistics in (('per tile', no_global_statistics), ('global', partial(global_mean_statistics, net))):
+            tiled = TiledNetwork(net, Tiling(64, 32), net.size_multiple, statistics).at_step(0, 1)
             error[name] = ((tiled(x_t, image, T) - whole).norm() / whole.norm()).item()
-    assert error['apart'] > 0.1
-    assert error['shared'] < 0.01
+    assert error['per tile'] > 0.1
+    assert error['global'] < 0.01
 
 
 def test_interlaced_tiles_move_and_are_blended_last():
@@ -161,10 +161,10 @@ def test_interlaced_tiles_move_and_are_blended_last():
         stops.append(x_t.shape[-1])
         return moody(x_t, mu, t)
 
-    tiled, widths = tiled_network(network, Tiling(64, 32, 'interlace'), evaluations=5), []
+    tiled, widths = TiledNetwork(network, Tiling(64, 32, 'interlace')), []
     for step in range(5):
         stops.clear()
-        last = tiled(image, image, T - step)
+        last = tiled.at_step(step, 5)(image, image, T)
         widths.append(tuple(stops))
     assert len(set(widths[:4])) == 4
     assert all(sum(each) == 160 for each in widths[:4])
@@ -173,7 +173,7 @@ def test_interlaced_tiles_move_and_are_blended_last():
 
 
 @pytest.mark.parametrize('mode', MODES)
-def test_samples_of_what_fits_are_untiled(mode):
+def test_images_that_fit_into_a_tile_are_sampled_whole(mode):
     mu, process = torch.rand(1, 3, 30, 32), MeanRevertingSDE(timesteps=5, prediction='residual')
     draw = [torch.Generator().manual_seed(1) for _ in range(2)]
     whole = sample(process, moody, mu, Sampler(steps=3), generator=draw[0])
@@ -182,7 +182,7 @@ def test_samples_of_what_fits_are_untiled(mode):
     )
 
 
-def test_one_state_is_kept_over_all_tiles():
+def test_all_tiles_belong_to_one_diffusion_state():
     mu, process, states = torch.rand(1, 3, 48, 64), MeanRevertingSDE(timesteps=5, prediction='residual'), []
     draw = [torch.Generator().manual_seed(1) for _ in range(2)]
     brighter = lambda x_t, mu, t: 0.3 * mu  # noqa: E731
@@ -206,7 +206,7 @@ def test_downscaling_samples_a_small_image_and_keeps_fine_detail():
     result = sample_tiled(process, brighter, mu, Tiling(80, 8, 'downscale'), generator=torch.Generator().manual_seed(0))
     assert set(seen) == {(60, 80)}
     assert result.shape == mu.shape
-    # an even gain of four comes back as such, pixel by pixel
+    # a uniform gain of four is transferred to every pixel
     assert (result / (4 * mu) - 1).abs().median() < 0.05
 
 
@@ -221,15 +221,15 @@ def test_self_ensemble_averages_eight_views():
 
     def network(x_t, mu, t):
         seen.append(mu.clone())
-        return torch.zeros_like(x_t) + torch.arange(x_t.shape[-1])  # not the same seen from another side
+        return torch.zeros_like(x_t) + torch.arange(x_t.shape[-1])  # differs between views
 
     x_t, mu = torch.rand(2, 1, 3, 4, 6)
-    out = self_ensembled(network)(x_t, mu, T)
+    out = SelfEnsemble(network).at_step(0, 1)(x_t, mu, T)
     assert len({tuple(view.flatten().tolist()) for view in seen}) == 8
     for other in (out.flip(-1), out.flip(-2)):
         torch.testing.assert_close(out, other)
     pointwise = lambda x_t, mu, t: x_t * mu  # noqa: E731
-    torch.testing.assert_close(self_ensembled(pointwise)(x_t, mu, T), x_t * mu)
+    torch.testing.assert_close(SelfEnsemble(pointwise).at_step(0, 1)(x_t, mu, T), x_t * mu)
 
 
 @pytest.mark.parametrize(
@@ -242,6 +242,6 @@ def test_self_ensemble_averages_eight_views():
         ({'mode': 'grid'}, "mode: must be one of per_step, interlace, downscale, got 'grid'"),
     ],
 )
-def test_refuses_unfit_tiles(values, message):
+def test_rejects_invalid_tiles(values, message):
     with pytest.raises(ValueError, match=f'^{message}'):
         Tiling(**values)

@@ -1,4 +1,4 @@
-"""The fast backends against the exact one. Triton runs in its interpreter where there is no GPU, on few pixels."""
+"""Fast backends against the exact one. Without a GPU, Triton runs in its interpreter, on few pixels."""
 
 import itertools
 import logging
@@ -25,14 +25,14 @@ GPU = torch.cuda.is_available()
 
 
 def place(backend):
-    """Device of a backend, and a size of images that it is quick on."""
+    """Device of a backend, and an image size for which it takes little time."""
     if backend == 'triton':
         return ('cuda', (40, 56)) if GPU else ('cpu', (3, 4))
     return 'cpu', (25, 21)
 
 
 def photographs(size, channels=1):
-    """A dark photograph with noise, and the photograph."""
+    """A noisy dark version of a photograph, and the photograph."""
     height, width = size
     crop = data.astronaut()[90 : 90 + height, 200 : 200 + width, :channels]
     target = torch.from_numpy(crop.copy()).permute(2, 0, 1)[None].float() / 255
@@ -107,7 +107,7 @@ def test_agrees_with_the_exact_values_and_gradients(backend, pair, levels, diver
     ids=str,
 )
 def test_agrees_with_every_option(backend, options):
-    # with one divergence: options and divergences meet in no code
+    # one divergence is enough: the code of options and of divergences is independent
     agree(near(place(backend)[1]), 'hellinger', backend, **{'levels': 10, **options})
 
 
@@ -120,14 +120,14 @@ def test_agrees_on_several_planes_and_gray():
 
 @pytest.mark.parametrize('backend', FAST)
 @pytest.mark.parametrize('unit_mass', [False, True])
-def test_agrees_where_neighbours_leave_the_range(backend, unit_mass):
-    weights = torch.tensor([[1.0, -1, 1], [-1, 0, 1], [-1, 1, -0.9]])  # they sum to a tenth: values far out of range
+def test_agrees_where_neighbour_values_are_out_of_range(backend, unit_mass):
+    weights = torch.tensor([[1.0, -1, 1], [-1, 0, 1], [-1, 1, -0.9]])  # of sum 0.1: neighbour values far out of range
     agree(near(place(backend)[1]), 'hellinger', backend, weights, levels=10, unit_mass=unit_mass)
 
 
 @pytest.mark.parametrize('kernel', KERNELS)
 @pytest.mark.parametrize('offset', [0.02, 0.15, 0.6])
-def test_what_is_left_out_is_within_its_bound(kernel, offset):
+def test_truncation_error_is_within_its_bound(kernel, offset):
     """The bounds derived in compiled.py, at every pixel, near the target and far from it."""
     target = 0.2 + 0.1 * torch.rand(1, 1, 12, 12, dtype=torch.float64)
     pred = target + offset * torch.rand_like(target)
@@ -148,7 +148,7 @@ def test_what_is_left_out_is_within_its_bound(kernel, offset):
 
 @pytest.mark.parametrize('backend', FAST)
 @pytest.mark.parametrize('divergence', ['hellinger', 'jensen_shannon'])
-def test_nothing_pulls_at_equality(backend, divergence):
+def test_value_and_gradient_vanish_at_equality(backend, divergence):
     device, size = place(backend)
     target = noise(size)[1].to(device)
     value, gradient = value_and_grad(target, target, neighbor_weights('random', device), divergence, backend, levels=10)
@@ -198,7 +198,7 @@ def test_half_precision_is_computed_in_float32(dtype):
     )
 
 
-def test_auto_takes_what_suits_the_images(monkeypatch):
+def test_auto_selects_the_backend_for_the_images(monkeypatch):
     taken = []
     monkeypatch.setattr(compiled, 'load', lambda *arguments: taken.append(arguments[1]))
     weights = neighbor_weights('uniform')
@@ -208,7 +208,7 @@ def test_auto_takes_what_suits_the_images(monkeypatch):
     assert taken == ['hellinger', 'hellinger']  # not in float64
 
 
-def test_refuses_what_a_backend_does_not_do():
+def test_rejects_unsupported_devices_and_types():
     pred, target = (image.double() for image in near((6, 6)))
     with pytest.raises(ValueError, match="backend: 'compiled' supports float32 on cpu only, got torch.float64 on cpu"):
         spatial_divergence(pred, target, neighbor_weights('uniform'), backend='compiled')
@@ -224,8 +224,8 @@ def test_does_not_depend_on_threads_or_bands(monkeypatch):
     try:
         for count, rows in ((1, 1000), (2, 5), (3, 16)):
             torch.set_num_threads(count)
-            monkeypatch.setattr(compiled, 'FEWEST_ROWS', rows)
-            monkeypatch.setattr(compiled, 'MOST_ROWS', rows)
+            monkeypatch.setattr(compiled, 'MIN_ROWS', rows)
+            monkeypatch.setattr(compiled, 'MAX_ROWS', rows)
             results.append(value_and_grad(*pair, weights, 'hellinger', 'compiled', levels=10))
     finally:
         torch.set_num_threads(threads)
@@ -236,15 +236,15 @@ def test_does_not_depend_on_threads_or_bands(monkeypatch):
 
 @pytest.fixture
 def fresh(tmp_path, monkeypatch):
-    """No library is loaded, and none lies on the disk."""
+    """No library is loaded, and the cache on disk is empty."""
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     compiled._library.cache_clear()
-    compiled._say_why.cache_clear()
+    compiled._warn_once.cache_clear()
     yield tmp_path / 'cache/basicsr_entropy'
     compiled._library.cache_clear()
 
 
-def test_compiled_code_is_kept_on_disk(fresh, monkeypatch):
+def test_compiled_code_is_cached_on_disk(fresh, monkeypatch):
     options = DensityOptions(levels=2, windows=(1,))
     assert compiled.load(options, 'cross') is not None
     (library,) = fresh.iterdir()
@@ -258,7 +258,7 @@ def test_compiled_code_is_kept_on_disk(fresh, monkeypatch):
     ('compiler', 'reason'),
     [('no-such-compiler', 'there is no C compiler (no-such-compiler)'), ('false', "'false' cannot compile")],
 )
-def test_falls_back_to_eager_with_one_line(fresh, monkeypatch, caplog, compiler, reason):
+def test_falls_back_to_eager_with_one_warning(fresh, monkeypatch, caplog, compiler, reason):
     monkeypatch.setenv('CC', compiler)
     pair, weights = near((6, 6)), neighbor_weights('uniform')
     with caplog.at_level(logging.WARNING):
@@ -271,7 +271,7 @@ def test_falls_back_to_eager_with_one_line(fresh, monkeypatch, caplog, compiler,
     assert not fresh.exists() or not list(fresh.iterdir())
 
 
-def test_falls_back_where_nothing_can_be_written(fresh, monkeypatch, caplog):
+def test_falls_back_where_the_cache_is_not_writable(fresh, monkeypatch, caplog):
     fresh.parent.write_text('a file in the place of the folder')
     value, _ = value_and_grad(*near((6, 6)), neighbor_weights('uniform'), 'hellinger', 'compiled', levels=4)
     assert torch.isfinite(value).all()

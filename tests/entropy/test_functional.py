@@ -21,7 +21,7 @@ def spatial_entropy(image, weights, **options):
 
 
 def images(shape=(2, 3, 9, 11), dtype=torch.float64):
-    """A prediction near its target, both a little beyond [0, 1]."""
+    """A prediction near its target, both slightly outside [0, 1]."""
     target = torch.rand(shape, dtype=dtype) * 1.2 - 0.1
     return (target + 0.1 * torch.randn(shape, dtype=dtype)).requires_grad_(), target
 
@@ -37,8 +37,8 @@ def relative_error(actual, expected):
 @pytest.mark.parametrize('case', range(5))
 @pytest.mark.parametrize(('dtype', 'tolerance'), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
 def test_meets_the_published_values_and_gradients(golden, case, dtype, tolerance):
-    # float32 is held against the published float64 numbers: the published float32 ones are themselves up to 7 % off,
-    # as its s(1 - s) cancels
+    # float32 is compared with the published float64 numbers, because the published float32 ones are up to 7 % off, from
+    # cancellation in s(1 - s)
     numbers = {key[2:]: value for key, value in golden('relative_entropy').items() if key.startswith(f'{case}_')}
     weight = numbers.get('weight', torch.ones(1, 1, 3, 3)).to(dtype)[0, 0].clone()
     weight[1, 1] = 0
@@ -71,7 +71,7 @@ def test_meets_the_published_values_and_gradients(golden, case, dtype, tolerance
     ],
     ids=str,
 )
-def test_agrees_with_the_direct_formula(divergence, options):
+def test_agrees_with_the_reference_formula(divergence, options):
     pred, target = images()
     weight = weights()
     actual = spatial_divergence(pred, target, weight, divergence=divergence, levels=6, **options)
@@ -87,7 +87,7 @@ def test_agrees_with_the_direct_formula(divergence, options):
 
 
 @pytest.mark.parametrize('divergence', DIVERGENCES)
-def test_does_not_depend_on_how_the_work_is_cut(monkeypatch, divergence):
+def test_does_not_depend_on_strips_and_blocks(monkeypatch, divergence):
     pred, target = images()
     weight = weights()
 
@@ -96,7 +96,7 @@ def test_does_not_depend_on_how_the_work_is_cut(monkeypatch, divergence):
         return loss, torch.autograd.grad(loss.sum(), pred)[0]
 
     whole = value_and_grad()
-    # strips of a few rows of one plane and a bin or two a block, or all at once
+    # strips of a few rows of one plane with one or two bins per block, or everything at once
     for budget in (eager.Budget(40, 300), eager.GPU_BUDGET):
         monkeypatch.setattr(eager, 'CPU_BUDGET', budget)
         for cut, expected in zip(value_and_grad(), whole):
@@ -128,14 +128,14 @@ def test_gradcheck_of_entropy(kernel):
 def test_is_zero_without_gradient_at_equality(divergence, dtype, windows):
     target = torch.rand(1, 3, 8, 8, dtype=dtype)
     pred = target.clone().requires_grad_()
-    # with unit mass: the published relative divergence still pulls where the range's ends cut densities off
+    # with unit mass: the published relative divergence has a gradient where the range cuts densities off
     loss = spatial_divergence(pred, target, weights(), divergence=divergence, levels=8, unit_mass=True, windows=windows)
     loss.sum().backward()
     assert loss.abs().max() < 1e-6
     assert pred.grad.abs().max() < (1e-3 if dtype == torch.float32 else 1e-6)
 
 
-def test_hellinger_and_jensen_shannon_need_no_unit_mass_for_that():
+def test_hellinger_and_jensen_shannon_are_zero_at_equality_without_unit_mass():
     target = torch.rand(1, 3, 8, 8)
     for divergence in SYMMETRIC:
         pred = target.clone().requires_grad_()
@@ -153,7 +153,7 @@ def test_symmetry(divergence):
 
 
 @pytest.mark.parametrize('divergence', ZERO_AT_EQUALITY)
-def test_unit_mass_densities_diverge_between_zero_and_their_bound(divergence):
+def test_divergences_of_unit_mass_densities_lie_between_zero_and_their_bound(divergence):
     pred, target = images()
     options = {'divergence': divergence, 'levels': 8, 'unit_mass': True}
     inner = spatial_divergence(pred.detach(), target, weights(), **options)[..., 2:-2, 2:-2]
@@ -187,7 +187,7 @@ def test_stays_finite_on_extreme_images(divergence, kernel, levels):
             assert torch.isfinite(pred.grad).all()
 
 
-def test_float32_agrees_with_float64_far_apart():
+def test_float32_agrees_with_float64_for_distant_images():
     pred, target = torch.rand(1, 3, 16, 16, dtype=torch.float64), torch.rand(1, 3, 16, 16, dtype=torch.float64) ** 4
     weight = weights()
     for divergence in DIVERGENCES:
@@ -226,7 +226,7 @@ def test_silverman_bandwidth_follows_the_spread_of_the_target():
     assert rule > 0.5
 
 
-def test_straight_through_lets_values_beyond_the_range_be_pulled_in():
+def test_straight_through_gives_values_outside_the_range_a_gradient():
     target, weight = torch.full((1, 1, 6, 6), 0.2), weights()
     pred = torch.full((1, 1, 6, 6), -0.1, requires_grad=True)
     spatial_divergence(pred, target, weight, levels=8).sum().backward()
@@ -238,7 +238,7 @@ def test_straight_through_lets_values_beyond_the_range_be_pulled_in():
 
 @pytest.mark.parametrize('levels', [8, 16])
 def test_unit_mass_keeps_dark_predictions_from_being_pushed_to_black(levels):
-    """Far from the target Hellinger is half the masses' sum: without unit mass it falls where mass is lost."""
+    """For distant images Hellinger is half the sum of the masses: without unit mass it decreases where mass is lost."""
     target, weight = torch.full((1, 1, 7, 7), 0.45, dtype=torch.float64), neighbor_weights('uniform')
 
     def pull(unit_mass):
@@ -262,11 +262,11 @@ def test_gray_compares_luma():
 
 
 def test_memory_does_not_grow_with_the_number_of_bins_times_pixels():
-    """The published setting, batch 8 of 3x128x128 at 32 levels, would hold 3 GB a tensor."""
+    """In the published setting, a batch of 8 images of 3x128x128 at 32 levels, one tensor of all bins takes 3 GB."""
     import resource
 
     pred, target = torch.rand(8, 3, 128, 128, requires_grad=True), torch.rand(8, 3, 128, 128)
-    # one window and one strip's bins are enough to see what is held at once
+    # one window is enough to measure how much is held in memory at once
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     spatial_divergence(pred, target, weights(), windows=(1,)).mean().backward()
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
@@ -294,14 +294,14 @@ def test_memory_does_not_grow_with_the_number_of_bins_times_pixels():
     ],
     ids=str,
 )
-def test_refuses_options_out_of_range(change, message):
+def test_rejects_options_out_of_range(change, message):
     image = torch.rand(1, 1, 6, 6)
     with pytest.raises(ValueError, match=message):
         spatial_divergence(image, image, weights(), **change)
 
 
 @pytest.mark.parametrize('backend', entropy.BACKENDS)
-def test_refuses_unfit_images(backend):
+def test_rejects_invalid_images(backend):
     spatial_divergence = functools.partial(entropy.spatial_divergence, backend=backend)
     good, weight = torch.rand(1, 3, 6, 6), weights()
     with pytest.raises(TypeError, match='pred: must be a floating-point tensor, got torch.uint8'):

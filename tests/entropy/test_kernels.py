@@ -5,7 +5,7 @@ from basicsr_entropy.entropy.kernels import KERNELS, level_densities, level_dens
 
 
 @pytest.mark.parametrize('name', KERNELS)
-def test_is_a_density_of_its_standard_deviation(name):
+def test_is_a_density_with_the_stated_standard_deviation(name):
     kernel = KERNELS[name]
     v = torch.linspace(-60, 60, 120001, dtype=torch.float64)
     density = kernel.density(v)
@@ -14,14 +14,14 @@ def test_is_a_density_of_its_standard_deviation(name):
 
 
 @pytest.mark.parametrize('name', KERNELS)
-def test_decline_is_minus_the_slope_of_the_logarithm(name):
+def test_decline_is_minus_the_derivative_of_the_log_density(name):
     kernel = KERNELS[name]
     v = torch.linspace(-9, 9, 31, dtype=torch.float64, requires_grad=True)
     (slope,) = torch.autograd.grad(kernel.density(v).log().sum(), v)
     torch.testing.assert_close(kernel.decline(v), -slope)
 
 
-def test_logistic_does_not_vanish_where_its_textbook_form_does():
+def test_logistic_does_not_underflow_where_its_textbook_form_does():
     v = torch.tensor([40.0])
     assert torch.sigmoid(v) * (1 - torch.sigmoid(v)) == 0
     assert KERNELS['logistic'].density(v).item() == pytest.approx(4.248354e-18, rel=1e-5)

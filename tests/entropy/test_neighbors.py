@@ -6,7 +6,7 @@ from basicsr_entropy.entropy.neighbors import neighbor_values
 
 
 @pytest.mark.parametrize('name', NEIGHBORS)
-def test_weights_leave_the_pixel_itself_out(name):
+def test_the_weight_of_the_pixel_itself_is_zero(name):
     weights = neighbor_weights(name)
     assert weights.shape == (3, 3)
     assert weights[1, 1] == 0
@@ -14,7 +14,7 @@ def test_weights_leave_the_pixel_itself_out(name):
         assert (weights >= 0).all()
 
 
-def test_random_weights_are_drawn_anew():
+def test_random_weights_differ_between_calls():
     assert not torch.equal(neighbor_weights('random'), neighbor_weights('random'))
 
 
@@ -46,6 +46,6 @@ def test_positive_weights_keep_values_in_range():
         ([[1, -1, 0], [0, 5, 0], [0, 0, 0]], 'must not sum to zero'),
     ],
 )
-def test_refuses_other_weights(neighbor, message):
+def test_rejects_invalid_weights(neighbor, message):
     with pytest.raises(ValueError, match=message):
         neighbor_weights(neighbor)

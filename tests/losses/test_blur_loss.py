@@ -15,7 +15,7 @@ def test_is_the_l1_distance_of_blurred_images():
     assert GaussianBlurL1Loss(sigma=2.0, loss_weight=3)(pred, target).item() == pytest.approx(3 * expected, rel=1e-4)
 
 
-def test_overlooks_detail_but_not_brightness():
+def test_ignores_detail_but_not_brightness():
     target = torch.rand(1, 3, 24, 24) * 0.5
     checkered = target + 0.2 * ((torch.arange(24)[:, None] + torch.arange(24)) % 2 - 0.5)
     loss = GaussianBlurL1Loss(sigma=3)
@@ -47,11 +47,11 @@ def test_gradcheck():
         ({'reduction': 'max'}, '^reduction: must be'),
     ],
 )
-def test_refuses_options_when_built(options, message):
+def test_rejects_invalid_options(options, message):
     with pytest.raises(ValueError, match=message):
         GaussianBlurL1Loss(**options)
 
 
-def test_refuses_images_of_two_shapes():
+def test_rejects_images_of_different_shapes():
     with pytest.raises(ValueError, match='^pred: must have the shape of target'):
         GaussianBlurL1Loss()(torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 9))

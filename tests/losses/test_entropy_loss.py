@@ -44,7 +44,7 @@ def test_reductions(images):
         torch.testing.assert_close(SpatialEntropyLoss(reduction=reduction, loss_weight=3, **UNIFORM)(*images), value)
 
 
-def test_element_wise_weights_choose_pixels(images):
+def test_element_wise_weights_select_pixels(images):
     loss, each = SpatialEntropyLoss(**UNIFORM), SpatialEntropyLoss(reduction='none', **UNIFORM)(*images)
     weight = torch.zeros(2, 1, 8, 8)
     weight[:, :, 2:5] = 1
@@ -58,18 +58,18 @@ def test_a_list_of_levels_averages_over_resolutions(images):
     torch.testing.assert_close(together, sum(single) / 2)
 
 
-def test_few_levels_reach_farther_than_many():
+def test_few_levels_have_gradients_at_a_greater_distance_than_many():
     target = torch.full((1, 1, 8, 8), 0.2)
 
-    def pull(levels):
+    def gradient(levels):
         pred = torch.full_like(target, 0.6, requires_grad=True)
-        # unit mass: otherwise what a value's densities lose between levels pulls as well
+        # unit mass: otherwise the loss of mass between levels contributes to the gradient
         loss = SpatialEntropyLoss(levels=levels, divergence='jensen_shannon', neighbor='uniform', unit_mass=True)
         loss(pred, target).backward()
         return pred.grad[0, 0, 3, 3].item()
 
-    assert pull(4) > 100 * abs(pull(64))
-    assert pull([4, 64]) > 100 * abs(pull(64))
+    assert gradient(4) > 100 * abs(gradient(64))
+    assert gradient([4, 64]) > 100 * abs(gradient(64))
 
 
 def test_random_neighbours_are_drawn_at_each_step_or_once(images):
@@ -111,6 +111,6 @@ def test_descent_reaches_the_target():
     ],
     ids=str,
 )
-def test_refuses_options_when_built(options, message):
+def test_rejects_invalid_options(options, message):
     with pytest.raises(ValueError, match=f'^{message}'):
         SpatialEntropyLoss(**options)

@@ -14,7 +14,7 @@ def pair():
     return (noisy * 0.5).astype(np.uint8), gt
 
 
-def test_forgives_a_wrong_exposure_only(pair):
+def test_ignores_a_global_exposure_error_only(pair):
     dark, gt = pair
     assert calculate_psnr_gt_mean(dark, gt) > calculate_psnr(dark, gt, 0) + 10
     assert calculate_ssim_gt_mean(dark, gt) > calculate_metric(
@@ -33,7 +33,7 @@ def test_scales_to_the_mean_luma(pair):
     assert (scale_to_gt_mean(black, gt) == 0).all()
 
 
-def test_orders_and_borders(pair):
+def test_input_order_and_crop_border(pair):
     dark, gt = pair
     expected = calculate_psnr_gt_mean(dark, gt, crop_border=4)
     channels_first = [image.transpose(2, 0, 1) for image in pair]
@@ -70,6 +70,6 @@ def test_lpips_reads_a_trunk_from_a_file(pair, tmp_path):
         calculate_metric({'img': large[0], 'img2': large[1]}, {**metric, 'trunk': str(tmp_path / 'empty.pth')})
 
 
-def test_refuses_images_of_two_shapes(pair):
+def test_rejects_images_of_different_shapes(pair):
     with pytest.raises(ValueError, match='^img: must have the shape of img2'):
         calculate_psnr_gt_mean(pair[0][:8], pair[1])

@@ -72,6 +72,14 @@ def test_every_loss_is_logged_apart_under_its_name(options, batch):
     assert all(value > 0 for value in log.values())
 
 
+def test_terms_of_a_mixed_loss_are_logged_beside_their_sum(options, batch):
+    mixed = {'type': 'MixedLoss', 'losses': [L1, {'type': 'SpatialEntropyLoss', 'levels': 4}]}
+    log = one_step(build_model(options(train__mixed_opt=mixed)), batch)
+    terms = ['l_mixed_L1Loss', 'l_mixed_SpatialEntropyLoss']
+    assert list(log) == ['l_entropy', 'l_mixed', *terms]
+    assert log['l_mixed'] == pytest.approx(sum(log[term] for term in terms))
+
+
 def test_perceptual_and_style_loss_are_logged_apart(options, batch, monkeypatch):
     from basicsr.archs.vgg_arch import vgg
 
@@ -112,7 +120,7 @@ def test_gradient_clipping_bounds_the_step(options, batch):
         moved.append((weights(model) - before).norm().item())
     assert moved[0] == pytest.approx(1e-3, rel=1e-3)
     assert moved[1] > 1
-    with pytest.raises(ValueError, match='train.grad_clip_norm: must be positive'):
+    with pytest.raises(ValueError, match='train.grad_clip_norm: must be a number above 0, got 0'):
         build_model(options(train__grad_clip_norm=0))
 
 
@@ -332,24 +340,24 @@ def test_leaves_the_callers_options_as_they_are(options):
         (
             {'val__sampler': {'type': 'mr_ode', 'form': 'x0'}},
             ValueError,
-            'val.sampler.form: must be one of data, noise',
+            'val.sampler.form: must be one of data or noise',
         ),
         ({'val__sampler': {'spacing': 'linear'}}, ValueError, 'val.sampler.spacing: must be one of trailing'),
         (
             {'val__sampler': {'seed': -1}},
             ValueError,
-            'val.sampler.seed must be a whole number from 0 to 9223372036854775807, got -1',
+            'val.sampler.seed: must be an integer of at least 0 and at most 9223372036854775807, got -1',
         ),
-        ({'val__sampler': {'progress': 'yes'}}, ValueError, 'val.sampler.progress must be true or false'),
+        ({'val__sampler': {'progress': 'yes'}}, ValueError, 'val.sampler.progress: must be true or false'),
         ({'val__sampler': {'step': 1}}, KeyError, 'val.sampler.step: unknown option'),
         ({'val__tile': {'sise': 9}}, KeyError, "val.tile.sise: unknown option; did you mean 'size'"),
         ({'val__tile': {'mode': 'grid'}}, ValueError, 'val.tile.mode: must be one of per_step'),
-        ({'amp': 'half'}, ValueError, "amp: must be one of bf16, fp16, got 'half'"),
+        ({'amp': 'half'}, ValueError, "amp: must be one of bf16 or fp16, got 'half'"),
         ({'train__entropy_opt': None}, ValueError, 'train: no loss; add one as train.<name>_opt'),
         (
             {'train__entropy_opt': {'type': 'SpatialEntropyLoss', 'level': 4}},
             KeyError,
-            'train.entropy_opt.level: there',
+            'train.entropy_opt.level: unknown option',
         ),
         ({'train__pixel_opt': {**L1, 'compare': 'mean'}}, ValueError, 'train.pixel_opt.compare: must be one of state'),
         ({'train__gan_opt': {'type': 'GANLoss', 'gan_type': 'lsgan'}}, ValueError, 'train.gan_opt: GANLoss takes'),
@@ -358,7 +366,7 @@ def test_leaves_the_callers_options_as_they_are(options):
             ValueError,
             "train.optim_g.type: no optimiser 'AdamX'; did you",
         ),
-        ({'train__optim_g': {'type': 'Adam', 'lr': 1, 'beta': 1}}, KeyError, 'train.optim_g.beta: there is no such'),
+        ({'train__optim_g': {'type': 'Adam', 'lr': 1, 'beta': 1}}, KeyError, 'train.optim_g.beta: unknown option'),
         ({'path__pretrain_network_g': 'absent.pth'}, FileNotFoundError, 'path.pretrain_network_g: no file absent.pth'),
     ],
     ids=str,

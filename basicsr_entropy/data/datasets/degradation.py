@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from basicsr_entropy._checks import is_whole
+from basicsr_entropy._checks import is_integer
 
 Range = Sequence[float]  # (lowest, highest) of a uniform distribution
 
@@ -45,7 +45,7 @@ class LowLightDegradation:
                 raise ValueError(f'{name} must be two numbers of at least {lowest}, the lower first, got {value!r}')
         if not self.gamma > 0:
             raise ValueError(f'gamma must be positive, got {self.gamma!r}')
-        if not is_whole(self.bits, 1) or self.bits > 16:
+        if not is_integer(self.bits, 1) or self.bits > 16:
             raise ValueError(f'bits must be a whole number from 1 to 16, got {self.bits!r}')
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The choice of a backend: eager is exact and runs anywhere, the others are fast in float32 on one kind of device."""
+"""Selection of a backend: eager is exact and runs anywhere, the others are fast, in float32 on one kind of device."""
 
 import functools
 import logging
@@ -27,18 +27,21 @@ def local_divergence(
     backend: str,
     weight: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Divergence of local joint densities at every pixel, by the backend that suits the images.
+    """Divergence of local joint densities at every pixel, computed by the given backend.
 
     Args:
-        images, bandwidth, options, divergence: As in `eager.local_divergence`.
+        images: As in `eager.local_divergence`.
+        bandwidth: As in `eager.local_divergence`.
+        options: As in `eager.local_divergence`.
+        divergence: As in `eager.local_divergence`.
         backend: A name of `BACKENDS`.
         weight: Weights of the pixels, broadcastable to (P, H, W).
 
     Returns:
-        Map of shape (P, H, W), or its weighted sum if there are weights, which is faster than summing the map.
+        Map of shape (P, H, W); with weights its weighted sum, whose gradient is faster to compute than the map's.
 
     Raises:
-        ValueError: If the backend does not work on the images' device or type.
+        ValueError: If the backend does not support the images' device or data type; begins with `backend:`.
     """
     launch = _launch(backend, images[0], options, divergence)
     if launch is None:
@@ -50,13 +53,14 @@ def local_divergence(
 
 
 def _launch(backend: str, image: torch.Tensor, options: DensityOptions, divergence: str) -> Launch | None:
-    """The backend's computation; None is eager."""
+    """The fast backend's computation, or None for eager."""
     if backend == 'eager':
         return None
-    kind = image.device.type
+    device_type = image.device.type
     if backend == 'auto':
-        backend = {'cpu': 'compiled', 'cuda': 'triton'}.get(kind) if image.dtype == torch.float32 else None
-    elif kind not in _devices(backend) or image.dtype != torch.float32:
+        fastest = {'cpu': 'compiled', 'cuda': 'triton'}.get(device_type, 'eager')
+        backend = fastest if image.dtype == torch.float32 else 'eager'
+    elif device_type not in _devices(backend) or image.dtype != torch.float32:
         raise ValueError(
             f"backend: '{backend}' supports float32 on {_devices(backend)[0]} only, got {image.dtype} on "
             f"{image.device}; choose 'auto' or 'eager'"
@@ -71,7 +75,7 @@ def _launch(backend: str, image: torch.Tensor, options: DensityOptions, divergen
 
 
 def _devices(backend: str) -> tuple[str, ...]:
-    """Where a fast backend works; Triton's interpreter works anywhere."""
+    """Device types that a fast backend supports; Triton's interpreter runs on the CPU too."""
     if backend == 'compiled':
         return ('cpu',)
     return ('cuda', 'cpu') if os.environ.get('TRITON_INTERPRET') == '1' else ('cuda',)
@@ -82,6 +86,6 @@ def _triton() -> Launch | None:
     try:
         from basicsr_entropy.entropy.backends import triton_kernel
     except ImportError as error:
-        _log.warning('The entropy loss runs on the eager backend, slower than Triton: %s. Install triton.', error)
+        _log.warning('The entropy loss uses the eager backend, which is slower than Triton: %s. Install triton.', error)
         return None
     return triton_kernel.launch

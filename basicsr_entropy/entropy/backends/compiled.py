@@ -47,15 +47,15 @@ from basicsr_entropy.entropy.options import DensityOptions
 
 SOURCE = Path(__file__).with_name('local_divergence.c')
 FLAGS = '-std=c11 -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -fPIC -shared -w'
-LONGEST_COMPILATION = 300  # seconds
-TASKS_A_THREAD = 4  # bands of rows, so that threads end together
-FEWEST_ROWS, MOST_ROWS = 16, 128  # of a band
+COMPILATION_TIMEOUT = 300  # seconds
+TASKS_PER_THREAD = 4  # bands of rows, for an even load of the threads
+MIN_ROWS, MAX_ROWS = 16, 128  # of a band
 
 _log = logging.getLogger(__name__)
 
 
 class _Problem(ctypes.Structure):
-    """`struct problem` of local_divergence.c."""
+    """Mirrors `struct problem` of local_divergence.c."""
 
     _fields_ = [
         *[(name, ctypes.c_int32) for name in ('height', 'width', 'kernel', 'unit_mass')],
@@ -71,8 +71,8 @@ class _Problem(ctypes.Structure):
 
 
 def load(options: DensityOptions, divergence: str) -> Launch | None:
-    """The computation for these options, compiled if it is not yet; None if it cannot be, which the log says once."""
-    library = _library(divergence, options.levels, options.radii)
+    """The computation for these options, compiled if it is not cached; None, with one warning, if that fails."""
+    library = _library(divergence, options.level_count, options.radii)
     return None if library is None else functools.partial(_launch, library)
 
 
@@ -97,25 +97,25 @@ def _launch(
         *[None if each is None else each.data_ptr() for each in (bandwidth, scale, *images, upstream, result)],
     )
     threads = torch.get_num_threads()
-    rows = -(-planes * height // (TASKS_A_THREAD * threads))
-    # a row is sent gradients by two bands at most, so that their order does not matter
-    rows = max(min(rows, MOST_ROWS), FEWEST_ROWS, 2 * radius)
+    rows = -(-planes * height // (TASKS_PER_THREAD * threads))
+    # at most two bands contribute to the gradient of a row, so that the order of the additions does not matter
+    rows = max(min(rows, MAX_ROWS), MIN_ROWS, 2 * radius)
     adding = Lock()
 
     def run(plane: int, first: int) -> None:
         last = min(first + rows, height)
-        # from `radius` rows above the band to as many below
-        sent = None if gradients is None else torch.zeros(2, last - first + 2 * radius, width)
-        pointers = (None, None) if sent is None else [ctypes.c_void_p(each.data_ptr()) for each in sent]
+        # gradients of the band's rows, and of `radius` rows above and below
+        band = None if gradients is None else torch.zeros(2, last - first + 2 * radius, width)
+        pointers = (None, None) if band is None else [ctypes.c_void_p(each.data_ptr()) for each in band]
         if library.local_divergence(ctypes.byref(problem), plane, first, last, *pointers):
-            raise MemoryError('no memory for the working space of the entropy loss')
-        if sent is not None:
+            raise MemoryError('out of memory in the entropy loss')
+        if band is not None and gradients is not None:
             start, stop = max(first - radius, 0), min(last + radius, height)
             with adding:
-                gradients[:, plane, start:stop] += sent[:, start - first + radius : stop - first + radius]
+                gradients[:, plane, start:stop] += band[:, start - first + radius : stop - first + radius]
 
     tasks = [(plane, first) for plane in range(planes) for first in range(0, height, rows)]
-    # C runs without the interpreter's lock. Threads live for a call, so that no fork meets them.
+    # ctypes releases the interpreter lock. Threads live for one call only, so that a fork never sees them.
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(run, *zip(*tasks)):
             pass
@@ -127,25 +127,25 @@ def _library(divergence: str, levels: int, radii: tuple[int, ...]) -> ctypes.CDL
     try:
         return ctypes.CDLL(str(_compile(divergence, levels, radii)))
     except (OSError, subprocess.SubprocessError) as error:
-        _say_why(str(error))
+        _warn_once(str(error))
         return None
 
 
 @functools.cache
-def _say_why(reason: str) -> None:
+def _warn_once(reason: str) -> None:
     _log.warning(
-        'The entropy loss runs on the eager backend, tens of times slower than compiled: %s. It needs a C compiler '
-        '(gcc, clang, or what $CC names) and a folder to write to ($XDG_CACHE_HOME, ~/.cache by default).',
+        'The entropy loss uses the eager backend, tens of times slower than the compiled one: %s. The compiled backend '
+        'needs a C compiler (gcc, clang, or that in $CC) and a writable folder ($XDG_CACHE_HOME, ~/.cache by default).',
         reason,
     )
 
 
 def _compile(divergence: str, levels: int, radii: tuple[int, ...]) -> Path:
-    """Path of the shared library for these options.
+    """Path of the shared library for these options, compiled if it is not cached.
 
     Raises:
-        OSError: If there is no compiler or nowhere to write.
-        subprocess.SubprocessError: If the compiler fails.
+        OSError: If there is no compiler, it reports an error, or the cache folder is not writable.
+        subprocess.SubprocessError: If the compiler cannot be run or exceeds the timeout.
     """
     macros = {'DIVERGENCE': divergence, 'LEVELS': levels, 'RADII': ','.join(map(str, radii)), 'RADIUS': radii[-1]}
     command = [*_compiler(), *FLAGS.split(), *(f'-D{name}={value}' for name, value in macros.items())]
@@ -158,10 +158,10 @@ def _compile(divergence: str, levels: int, radii: tuple[int, ...]) -> Path:
                 [*command, str(SOURCE), '-o', str(temporary), '-lm'],
                 capture_output=True,
                 text=True,
-                timeout=LONGEST_COMPILATION,
+                timeout=COMPILATION_TIMEOUT,
             )
             if run.returncode:
-                first_line = (run.stderr.strip() or f'it exits with {run.returncode}').splitlines()[0]
+                first_line = (run.stderr.strip() or f'exit code {run.returncode}').splitlines()[0]
                 raise OSError(f"'{command[0]}' cannot compile {SOURCE.name}: {first_line}")
     return library
 
@@ -176,7 +176,7 @@ def _compiler() -> list[str]:
 
 
 def _processor() -> str:
-    """What a library compiled for this machine depends on: a home folder may be shared by different ones."""
+    """Instruction set of the CPU, part of the cache key: a home folder may be shared by different machines."""
     try:
         lines = Path('/proc/cpuinfo').read_text().splitlines()
     except OSError:

@@ -1,11 +1,11 @@
-"""Local spatial divergence in plain torch: exact, on any device and in any float type, in little memory.
+"""Local spatial divergence in plain torch: exact, on any device and in any float type, with low memory use.
 
-The joint density of a pixel and its neighbour has L * L bins at every pixel. It is never held whole: planes are cut
-into strips of rows, and a strip's bins are visited in blocks. A pixel's row of bins is an outer product, windows are
-sums of shifted copies, and the gradient is worked out by hand; the backward pass visits the blocks once more.
+The joint density of value and neighbour value has L * L bins at every pixel. It is never materialised: planes are split
+into strips of rows, and the bins of a strip are processed in blocks. The bins of a pixel are an outer product, window
+sums are sums of shifted copies, and the gradient is computed analytically in a second pass over the blocks.
 
 Strips are stored flat, with `radius` zero pixels after each row and `radius` zero rows above and below, so that a shift
-by any neighbour is a shift along one contiguous axis. Values in the padding are never read into a result.
+in either direction is a shift along one contiguous axis. Values in the padding never contribute to a result.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,14 +20,19 @@ from basicsr_entropy.entropy.options import DensityOptions
 
 
 class Budget(NamedTuple):
-    """How much is worked on at once: pixels of a strip over all its planes, and values of a block of bins."""
+    """Amount of data that is processed at once.
+
+    Attributes:
+        strip_pixels: Pixels of a strip, over all of its planes.
+        block_elements: Elements of a block of bins, pixels times bins.
+    """
 
     strip_pixels: int
     block_elements: int
 
 
-CPU_BUDGET = Budget(8192, 2**18)  # a block is a megabyte of float32, small enough for the cache
-GPU_BUDGET = Budget(2**20, 2**25)  # few launches; a block is 128 MB
+CPU_BUDGET = Budget(8192, 2**18)  # a block of float32 is 1 MB, which fits into the cache
+GPU_BUDGET = Budget(2**20, 2**25)  # few kernel launches; a block of float32 is 128 MB
 
 
 def _budget(device: torch.device) -> Budget:
@@ -37,13 +42,13 @@ def _budget(device: torch.device) -> Budget:
 def local_divergence(
     images: Sequence[torch.Tensor], bandwidth: torch.Tensor, options: DensityOptions, divergence: str
 ) -> torch.Tensor:
-    """Divergence of local joint densities at every pixel, the mean over windows.
+    """Divergence of local joint densities at every pixel, averaged over windows.
 
     Args:
-        images: Prediction's values and neighbour values, then the target's, in levels: (P, H, W) each, planes first.
-            Gradients reach the prediction's.
-        bandwidth: Of each plane in levels, (P, 1).
-        options: How densities are made.
+        images: Values and neighbour values of the prediction, then of the target, in levels: (P, H, W) each, with one
+            plane per image and channel. The result is differentiated w.r.t. the prediction's.
+        bandwidth: Bandwidth of each plane in levels, shape (P, 1).
+        options: How the densities are estimated.
         divergence: Name of the divergence, or 'shannon'.
 
     Returns:
@@ -53,7 +58,7 @@ def local_divergence(
 
 
 class LocalDivergence(torch.autograd.Function):
-    """`local_divergence` with its gradient."""
+    """Autograd function of `local_divergence`."""
 
     @staticmethod
     def forward(ctx, pred_value, pred_neighbor, target_value, target_neighbor, bandwidth, options, divergence):
@@ -83,27 +88,27 @@ def _strips(images: tuple[torch.Tensor, ...], bandwidth: torch.Tensor, options: 
     radius = options.radii[-1]
     stride, pixels = width + radius, _budget(images[0].device).strip_pixels
     rows = min(height, max(4 * radius + 1, pixels // stride))
-    planes_a_strip = max(1, pixels // (stride * (rows + 2 * radius)))
-    for first_plane in range(0, planes, planes_a_strip):
+    planes_per_strip = max(1, pixels // (stride * (rows + 2 * radius)))
+    for first_plane in range(0, planes, planes_per_strip):
         for first_row in range(0, height, rows):
             yield _Strip(
                 images,
                 bandwidth,
                 options,
-                slice(first_plane, min(first_plane + planes_a_strip, planes)),
+                slice(first_plane, min(first_plane + planes_per_strip, planes)),
                 slice(first_row, min(first_row + rows, height)),
             )
 
 
 class _Strip:
-    """Some rows of some planes, with the rows around them that their windows reach."""
+    """Some rows of some planes, together with the rows around them that their windows reach."""
 
     def __init__(self, images, bandwidth, options: DensityOptions, planes: slice, rows: slice) -> None:
         height, self.width = images[0].shape[1:]
         self.options, self.planes, self.rows = options, planes, rows
         self.radius = radius = options.radii[-1]
         self.stride = self.width + radius
-        # rows to read, and how many of the rows around the strip lie beyond the image
+        # rows to read, and the number of rows above and below the strip that lie outside the image
         self.reach = slice(max(rows.start - radius, 0), min(rows.stop + radius, height))
         self.above, self.below = self.reach.start - (rows.start - radius), rows.stop + radius - self.reach.stop
         self.bandwidth = bandwidth[planes]
@@ -112,20 +117,20 @@ class _Strip:
         self.inside *= options.scale(self.bandwidth)[:, None]
 
     def _flat(self, rows: torch.Tensor) -> torch.Tensor:
-        """(P, rows read, W) -> (P, M), zeros in the padding."""
+        """(P, rows read, W) -> (P, M), with zeros in the padding."""
         return F.pad(rows, (0, self.radius, self.above, self.below)).flatten(1)
 
     def _unflat(self, flat: torch.Tensor) -> torch.Tensor:
-        """(..., M) -> (..., all rows of the strip, W)."""
+        """(..., M) -> (..., rows of the strip with its padding, W)."""
         return flat.unflatten(-1, (-1, self.stride))[..., : self.width]
 
     def _levels(self, values: torch.Tensor, slopes: bool):
         options, make = self.options, level_density_slopes if slopes else level_densities
-        return make(values, self.bandwidth, KERNELS[options.kernel], options.levels, options.unit_mass)
+        return make(values, self.bandwidth, KERNELS[options.kernel], options.level_count, options.unit_mass)
 
     def _blocks(self) -> Iterator[tuple[slice, slice]]:
-        """Blocks of value levels and neighbour levels that cover all bins."""
-        levels, pixels = self.options.levels, self.values[0].numel()
+        """Blocks of bins, as slices of value levels and of neighbour levels, which cover all bins."""
+        levels, pixels = self.options.level_count, self.values[0].numel()
         elements = _budget(self.values[0].device).block_elements
         neighbor_step = max(1, min(levels, elements // pixels))
         value_step = max(1, min(levels, elements // (pixels * neighbor_step)))
@@ -134,10 +139,10 @@ class _Strip:
                 yield slice(i, i + value_step), slice(j, j + neighbor_step)
 
     def sum_terms(self, divergence: Divergence, totals: torch.Tensor) -> None:
-        """Writes the sum of the terms over all bins into totals (windows, P, H, W), for the strip's own rows."""
+        """Writes the sum of the per-bin terms into totals (windows, P, H, W), for the strip's own rows."""
         q_value, q_neighbor, p_value, p_neighbor = (self._levels(values, slopes=False) for values in self.values)
         q_value, p_value = q_value * self.inside, p_value * self.inside
-        sums = [0.0] * len(self.options.areas)
+        sums = [torch.zeros_like(self.values[0]) for _ in self.options.areas]
         for i, j in self._blocks():
             p, q = _outer(p_value[:, i], p_neighbor[:, j]), _outer(q_value[:, i], q_neighbor[:, j])
             for k, (area, p_sum, q_sum) in enumerate(self._window_sums(p, q)):
@@ -148,7 +153,7 @@ class _Strip:
             totals[k, self.planes, self.rows] = rows[:, radius : rows.shape[1] - radius]
 
     def add_gradients(self, divergence: Divergence, grad_totals, grad_value, grad_neighbor) -> None:
-        """Adds what the strip's own rows of grad_totals (windows, P, H, W) send to the values their windows reach."""
+        """Backpropagates the strip's own rows of grad_totals (windows, P, H, W) to all values in their windows."""
         radius = self.radius
         grads = F.pad(grad_totals[:, self.planes, self.rows], (0, radius, radius, radius)).flatten(2)
         (q_value, q_value_slope), (q_neighbor, q_neighbor_slope) = (
@@ -165,18 +170,18 @@ class _Strip:
             slope = self._spread(slopes)
             to_value += (slope * q_neighbor[:, None, j]).sum(dim=2).mul_(q_value_slope[:, i]).sum(dim=1)
             to_neighbor += slope.mul_(q_value[:, i, None]).sum(dim=1).mul_(q_neighbor_slope[:, j]).sum(dim=1)
-        for grad, sent in ((grad_value, to_value), (grad_neighbor, to_neighbor)):
-            rows = self._unflat(sent)
+        for grad, contribution in ((grad_value, to_value), (grad_neighbor, to_neighbor)):
+            rows = self._unflat(contribution)
             grad[self.planes, self.reach] += rows[:, self.above : rows.shape[1] - self.below]
 
     def _window_sums(self, p: torch.Tensor, q: torch.Tensor) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
-        """(area, p summed over the window, q likewise) for each window, smallest first."""
-        p_rows, q_rows, done = p.clone(), q.clone(), 0
+        """(area, window sum of p, window sum of q) for each window, smallest first."""
+        p_rows, q_rows, summed = p.clone(), q.clone(), 0
         for radius, area in zip(self.options.radii, self.options.areas):
-            while done < radius:
-                done += 1
+            while summed < radius:
+                summed += 1
                 for rows, source in ((p_rows, p), (q_rows, q)):
-                    _add_shifted(rows, source, done)
+                    _add_shifted(rows, source, summed)
             yield area, self._sum_of_rows(p_rows, radius), self._sum_of_rows(q_rows, radius)
 
     def _sum_of_rows(self, rows: torch.Tensor, radius: int) -> torch.Tensor:
@@ -188,11 +193,11 @@ class _Strip:
         return total
 
     def _spread(self, slopes: list[torch.Tensor]) -> torch.Tensor:
-        """Sum over windows of the window sums of their slopes: the transpose of `_window_sums`, which is itself."""
+        """Sum over windows of the window sums of the slopes; a window sum is its own transpose."""
         by_radius = dict(zip(self.options.radii, slopes))
         spread, within = torch.zeros_like(slopes[0]), torch.zeros_like(slopes[0])
         for distance in range(self.radius, -1, -1):
-            if distance in by_radius:  # this window and all larger ones reach so far
+            if distance in by_radius:  # this window and all larger ones reach this far
                 within += self._sum_of_rows(by_radius[distance], distance)
             if distance:
                 _add_shifted(spread, within, distance)
@@ -205,6 +210,6 @@ def _outer(value: torch.Tensor, neighbor: torch.Tensor) -> torch.Tensor:
 
 
 def _add_shifted(total: torch.Tensor, source: torch.Tensor, shift: int) -> None:
-    """total[m] += source[m - shift] + source[m + shift], zeros beyond the ends."""
+    """total[m] += source[m - shift] + source[m + shift], with zeros outside source."""
     total[..., shift:] += source[..., :-shift]
     total[..., :-shift] += source[..., shift:]

@@ -1,4 +1,4 @@
-"""Autograd for backends that compute a divergence map and its gradient in one visit of the pixels."""
+"""Autograd functions for fused backends, which compute a divergence map and its gradient in one pass."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -9,9 +9,12 @@ from basicsr_entropy.entropy.options import DensityOptions
 
 
 class Result(NamedTuple):
-    """What a launch computes: the map, and the gradients by the prediction's values and neighbour values.
+    """Result of a launch; all tensors are (P, H, W).
 
-    All are (P, H, W); gradients are None where there is no upstream one.
+    Attributes:
+        map: Divergence at every pixel.
+        grad_value: Gradient w.r.t. the prediction's values; None if there was no upstream gradient.
+        grad_neighbor: Gradient w.r.t. the prediction's neighbour values; None if there was no upstream gradient.
     """
 
     map: torch.Tensor
@@ -20,9 +23,10 @@ class Result(NamedTuple):
 
 
 class Launch(Protocol):
-    """A backend's computation: arguments as in `eager.local_divergence`, and the upstream gradient (P, H, W) or None.
+    """Computation of a fused backend.
 
-    Images, bandwidth and upstream gradient are contiguous float32 on one device.
+    Arguments are those of `eager.local_divergence`, and the upstream gradient of shape (P, H, W), or None to compute
+    the map only. Images, bandwidth and upstream gradient are contiguous float32 tensors on one device.
     """
 
     def __call__(
@@ -36,7 +40,7 @@ class Launch(Protocol):
 
 
 class DivergenceMap(torch.autograd.Function):
-    """The map; its gradient takes a second visit."""
+    """The map; its gradient needs a second pass, because the upstream gradient is known in the backward pass only."""
 
     @staticmethod
     def forward(ctx, pred_value, pred_neighbor, target_value, target_neighbor, bandwidth, launch, options, divergence):
@@ -55,7 +59,7 @@ class DivergenceMap(torch.autograd.Function):
 
 
 class DivergenceSum(torch.autograd.Function):
-    """The map's sum under weights known beforehand, so that its gradient comes with the first visit."""
+    """Weighted sum of the map: the weights are known in advance, so that one pass gives value and gradient."""
 
     @staticmethod
     def forward(
@@ -63,9 +67,9 @@ class DivergenceSum(torch.autograd.Function):
     ):
         images = [image.contiguous() for image in (pred_value, pred_neighbor, target_value, target_neighbor)]
         weight = weight.expand(images[0].shape).contiguous()
-        learns = any(ctx.needs_input_grad[:2])
-        result = launch(images, bandwidth, options, divergence, weight if learns else None)
-        if learns:
+        needs_gradient = any(ctx.needs_input_grad[:2])
+        result = launch(images, bandwidth, options, divergence, weight if needs_gradient else None)
+        if needs_gradient:
             ctx.save_for_backward(result.grad_value, result.grad_neighbor)
         return (result.map * weight).sum()
 

@@ -1,10 +1,11 @@
-/* Divergence of local joint densities and its gradient on the CPU: see compiled.py, which compiles and calls this.
+/* Divergence of local joint densities and its gradient on the CPU; compiled and called by compiled.py.
  *
- * One call does a band of rows of one plane. Densities are sums over a window of `area` pixels, as in divergences.py.
- * A vector holds successive neighbour levels, so that a row of bins is a broadcast product and sums over a window need
- * no shifts. The pixels of a segment share their sums over rows, and visit the bins that any of their windows reaches.
+ * One call processes a band of rows of one plane. Densities are sums over a window of `area` pixels, as in
+ * divergences.py. A vector holds consecutive neighbour levels, so that a row of bins is a broadcast product and window
+ * sums need no shuffles. The pixels of a segment (SEGMENT columns of a row) use common sums over rows, and process all
+ * bins within reach of any of their windows.
  *
- * Compiled anew for each
+ * Compiled separately for each combination of
  *   DIVERGENCE  hellinger | relative | cross | jensen_shannon | shannon
  *   LEVELS      number of intensity levels
  *   RADII       radii of the windows, ascending and comma-separated;  RADIUS  the last of them
@@ -25,14 +26,14 @@ enum { WINDOWS = sizeof(radii) / sizeof(radii[0]) };
 #define AREA(window) ((float)((2 * radii[window] + 1) * (2 * radii[window] + 1)))
 
 #define EPS 1e-10f      /* added to densities inside logarithms, as published */
-#define SMALLEST 2e-38f /* a normal number, but hardly */
+#define SMALLEST 2e-38f /* slightly above the smallest normal number */
 #define INLINE static inline __attribute__((always_inline))
 #if RADIUS <= 3
 #define UNROLL _Pragma("GCC unroll 64")
 #else
-#define UNROLL /* large windows would compile for minutes */
+#define UNROLL /* unrolled, large windows would take minutes to compile */
 #endif
-/* Densities are cheaper to load again than to keep: the compiler would spill them all. */
+/* Compiler barrier: reloading densities is cheaper than keeping them, which would spill all registers. */
 #define RELOAD __asm__ volatile("" ::: "memory")
 
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -56,9 +57,9 @@ INLINE float sum(vec x) {
     return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
 }
 
-/* e^x for x <= 0: 2^n e^r with |r| <= log(2)/2, to 1e-7; 0 where the result is no normal number */
+/* e^x for x <= 0 as 2^n e^r with |r| <= log(2)/2, relative error 1e-7; 0 where the result would be subnormal */
 INLINE vec exponential(vec x) {
-    const vec magic = splat(12582912.0f); /* 1.5 * 2^23: adding it rounds to a whole number */
+    const vec magic = splat(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
     const vec n = (x * 1.44269504f + magic) - magic;
     const vec r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
     const vec tail = 0.499999934f + r * (0.166665205f + r * (0.0416683893f + r * (0.0083687302f + r * 0.00138145708f)));
@@ -66,7 +67,7 @@ INLINE vec exponential(vec x) {
     return pick(x > -87.0f, (1.0f + (r + r * r * tail)) * scale, splat(0.0f));
 }
 
-/* natural logarithm of normal numbers: x = 2^n (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2), to 1e-7 */
+/* natural logarithm of normal numbers x = 2^n (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2), relative error 1e-7 */
 INLINE vec logarithm(vec x) {
     const ivec from_half_root = (ivec)x - 0x3f3504f3;
     const vec n = __builtin_convertvector(from_half_root >> 23, vec);
@@ -80,14 +81,14 @@ INLINE vec logarithm(vec x) {
     return n * 0.693359375f + (f - f * f * (0.5f - f * tail) - n * 2.12194440e-4f);
 }
 
-/* term and slope of a bin, as in divergences.py */
+/* per-bin term and slope, as in divergences.py */
 struct bin {
     vec term, slope;
 };
 
 INLINE struct bin hellinger(vec p, vec q, float area) {
     (void)area;
-    /* the floor keeps the slope finite where the prediction has run out of range */
+    /* the lower bound keeps the slope finite where the prediction's density underflows */
     const vec root_q = root(pick(q > SMALLEST, q, splat(SMALLEST))), difference = root_q - root(p);
     return (struct bin){0.5f * difference * difference, 0.5f * difference / root_q};
 }
@@ -121,17 +122,17 @@ enum divergences { is_hellinger, is_relative, is_cross, is_jensen_shannon, is_sh
 #define PASTE(a, b) a##b
 #define IS(name) PASTE(is_, name)
 enum { ROOT = IS(DIVERGENCE) == is_hellinger };
-/* where the target has no mass the term needs none of the prediction's either */
+/* the term is zero where the target has no mass, whatever the prediction */
 enum { TARGET_ONLY = IS(DIVERGENCE) == is_relative || IS(DIVERGENCE) == is_cross };
 
 enum kernel { LOGISTIC, SECH, GAUSSIAN }; /* in the order of kernels.py */
 
 struct problem {
     int32_t height, width, kernel, unit_mass;
-    float reach; /* bandwidths beyond which a pixel's density is left out */
-    /* (planes): bandwidth in levels, factor of a product of densities */
+    float reach; /* distance in bandwidths beyond which a pixel's density is truncated */
+    /* (planes): bandwidth in levels, factor of the product of value and neighbour density */
     const float *bandwidth, *scale;
-    /* (planes, height, width): images in levels; upstream gradient, or null if none is wanted; result */
+    /* (planes, height, width): images in levels; upstream gradient, or null to compute the map only; result */
     const float *pred_value, *pred_neighbor, *target_value, *target_neighbor, *upstream;
     float *map;
 };
@@ -141,7 +142,7 @@ struct range {
 };
 
 INLINE void widen(struct range *range, float x) {
-    x = fminf(fmaxf(x, 0), LEVELS - 1); /* beyond the range it is the nearest level that has most of the mass */
+    x = fminf(fmaxf(x, 0), LEVELS - 1); /* outside the range, the nearest level has most of the mass */
     range->low = fminf(range->low, x);
     range->high = fmaxf(range->high, x);
 }
@@ -150,35 +151,36 @@ INLINE struct range join(struct range a, struct range b) {
     return (struct range){fminf(a.low, b.low), fmaxf(a.high, b.high)};
 }
 
-/* Densities of the target, of the prediction, and the derivatives of the prediction's. */
+/* Densities of the target and of the prediction, and the derivatives of the prediction's. */
 enum { P, Q, Q_SLOPE, ARRAYS };
 
 struct row {
-    struct range value, neighbor; /* of the images whose mass counts */
+    struct range value, neighbor; /* over the images that determine which bins are processed */
 };
 
-/* Work on a segment; rings over the rows that the windows of one row reach. Laid out as they are read: a level's values
- * of all columns together, a column's neighbours of all levels together. */
+/* Workspace of a segment. ROWS indexes a ring buffer of the rows that the windows of the current row reach. Memory
+ * layout in the order of access: value densities of all columns per level, neighbour densities of all levels per
+ * column. */
 struct work {
     const struct problem *problem;
     int plane;
     struct row row[ROWS];
     float value[ROWS][ARRAYS][PADDED][COLUMNS];
     float neighbor[ROWS][ARRAYS][COLUMNS][PADDED];
-    /* what the rows done so far send to the pixels' values, and to each of their neighbour densities */
+    /* gradients accumulated so far w.r.t. the pixels' values, and w.r.t. each of their neighbour densities */
     vec value_sum[ROWS][COLUMNS];
     float neighbor_sum[ROWS][COLUMNS][PADDED];
-    vec slope[][WINDOWS][SEGMENT]; /* of the bins that a row visits */
+    vec slope[][WINDOWS][SEGMENT]; /* of the bins processed for the current row */
 };
 
 INLINE int ring(int y) { return (y + ROWS) % ROWS; } /* y >= -ROWS */
 
-/* Densities scale * k((i - x)/h) at the levels i and, where asked, their derivatives by x. */
+/* Densities scale * k((i - x)/h) at the levels i and, unless slope is null, their derivatives w.r.t. x. */
 static void densities(const struct problem *problem, float h, float x, float scale, float *density, float *slope) {
     const float per_level = 1 / h;
-    /* Densities of unit mass are relative to the greatest one: far beyond the range all of them would vanish. */
+    /* With unit mass they are relative to the largest one: far outside the range all of them would underflow. */
     const float beyond = problem->unit_mass ? fmaxf(fmaxf(-x, x - (LEVELS - 1)), 0) * per_level : 0;
-    const float at_greatest = beyond > 0 ? expf(-beyond) : 1;
+    const float at_largest = beyond > 0 ? expf(-beyond) : 1;
     const ivec lane = {0, 1, 2, 3, 4, 5, 6, 7};
     vec mass = splat(0), slope_mass = splat(0);
     for (int i = 0; i < PADDED; i += LANES) {
@@ -190,7 +192,7 @@ static void densities(const struct problem *problem, float h, float x, float sca
             decline = v;
         } else {
             const vec away = (vec)((ivec)v & 0x7fffffff), relative_decay = exponential(beyond - away);
-            vec decay = relative_decay * at_greatest;
+            vec decay = relative_decay * at_largest;
             if (problem->kernel == SECH) decay *= decay;
             const vec inverse = 1.0f / (1.0f + decay);
             k = relative_decay * inverse * (problem->kernel == SECH ? splat(0.636619772f) : inverse);
@@ -238,13 +240,13 @@ static void fill_row(struct work *work, int first_column, int y) {
     }
 }
 
-/* Levels first to last that lie in reach of a range of values. */
+/* First and last level within reach of a range of values. */
 INLINE void reached(struct range range, float reach, int *first, int *last) {
     *first = (int)fmaxf(ceilf(range.low - reach), 0);
     *last = (int)fminf(floorf(range.high + reach), LEVELS - 1);
 }
 
-/* Sums over the windows' rows, at every column: (image, window, column). */
+/* Sums over the rows of each window, for every column: (image, window, column). */
 INLINE void sum_rows(const struct work *work, int y, int i, int j, vec sums[2][WINDOWS][COLUMNS]) {
     UNROLL for (int x = 0; x < COLUMNS; x++) {
         UNROLL for (int image = 0; image < 2; image++) {
@@ -271,7 +273,7 @@ INLINE vec sum_columns(const vec *columns, int centre, int radius) {
     return total;
 }
 
-INLINE void do_row(struct work *work, int first_column, int y, int gradient) {
+INLINE void process_row(struct work *work, int first_column, int y, int gradient) {
     const struct problem *problem = work->problem;
     const int width = problem->width, columns = width - first_column < SEGMENT ? width - first_column : SEGMENT;
     const size_t here = ((size_t)work->plane * problem->height + y) * width + first_column;
@@ -288,7 +290,7 @@ INLINE void do_row(struct work *work, int first_column, int y, int gradient) {
     const int groups = (j_last - j_first + LANES) / LANES;
     if (j_first > PADDED - groups * LANES) j_first = PADDED - groups * LANES;
 
-    /* the terms, and their slopes for the gradient below */
+    /* per-bin terms, and their slopes for the gradient below */
     vec totals[WINDOWS][SEGMENT] = {0};
     int bins = 0;
     for (int i = i_first; i <= i_last; i++) {
@@ -309,7 +311,7 @@ INLINE void do_row(struct work *work, int first_column, int y, int gradient) {
         }
     }
 
-    float factor[WINDOWS][SEGMENT] = {0}; /* of a slope, to be the derivative of the result by the prediction's sum */
+    float factor[WINDOWS][SEGMENT] = {0}; /* slope * factor is the gradient w.r.t. the prediction's window sum */
     for (int u = 0; u < columns; u++) {
         float mean = 0;
         for (int w = 0; w < WINDOWS; w++) {
@@ -323,14 +325,14 @@ INLINE void do_row(struct work *work, int first_column, int y, int gradient) {
     }
     if (!gradient) return;
 
-    /* from the slopes back to the pixels of the windows */
+    /* backpropagation from the slopes to the pixels of the windows */
     bins = 0;
     for (int i = i_first; i <= i_last; i++) {
         vec row_sums[ROWS][COLUMNS] = {0};
         for (int g = 0; g < groups; g++, bins++) {
             RELOAD;
             const int j = j_first + g * LANES;
-            vec spread[COLUMNS] = {0}; /* what reaches the pixels of a column, over all windows that reach their row */
+            vec spread[COLUMNS] = {0}; /* gradient w.r.t. the densities of a column, over the windows that reach it */
             int w = WINDOWS - 1;
             UNROLL for (int dy = RADIUS; dy >= 0; dy--) {
                 if (w >= 0 && radii[w] == dy) {
@@ -354,8 +356,8 @@ INLINE void do_row(struct work *work, int first_column, int y, int gradient) {
     }
 }
 
-/* Adds to the gradients of a row what all windows have sent it. */
-static void send_row(struct work *work, int first_column, int y, float *sent_value, float *sent_neighbor) {
+/* Adds the accumulated gradients of a row to the result, and clears them. */
+static void flush_row(struct work *work, int first_column, int y, float *grad_value, float *grad_neighbor) {
     const int r = ring(y);
     for (int c = 0; c < COLUMNS; c++) {
         const int x = first_column - RADIUS + c;
@@ -363,33 +365,34 @@ static void send_row(struct work *work, int first_column, int y, float *sent_val
         vec total = splat(0);
         for (int j = 0; j < PADDED; j += LANES)
             total += load(work->neighbor_sum[r][c] + j) * load(work->neighbor[r][Q_SLOPE][c] + j);
-        sent_value[x] += sum(work->value_sum[r][c]);
-        sent_neighbor[x] += sum(total);
+        grad_value[x] += sum(work->value_sum[r][c]);
+        grad_neighbor[x] += sum(total);
     }
     memset(work->value_sum[r], 0, sizeof(work->value_sum[r]));
     memset(work->neighbor_sum[r], 0, sizeof(work->neighbor_sum[r]));
 }
 
-INLINE void do_band(struct work *work, int first_row, int last_row, float *sent_value, float *sent_neighbor, int gradient) {
+INLINE void process_band(
+    struct work *work, int first_row, int last_row, float *grad_value, float *grad_neighbor, int gradient) {
     const int width = work->problem->width;
     for (int first_column = 0; first_column < width; first_column += SEGMENT) {
         for (int y = first_row - RADIUS; y < first_row + RADIUS; y++) fill_row(work, first_column, y);
         for (int y = first_row; y < last_row + 2 * RADIUS; y++) {
             if (y < last_row) {
                 fill_row(work, first_column, y + RADIUS);
-                do_row(work, first_column, y, gradient);
+                process_row(work, first_column, y, gradient);
             }
-            const size_t at = (size_t)(y - first_row) * width; /* of row y - RADIUS, which no window reaches any more */
-            if (gradient) send_row(work, first_column, y - RADIUS, sent_value + at, sent_neighbor + at);
+            const size_t at = (size_t)(y - first_row) * width; /* of row y - RADIUS, which no later window reaches */
+            if (gradient) flush_row(work, first_column, y - RADIUS, grad_value + at, grad_neighbor + at);
         }
     }
 }
 
-/* Writes rows first_row to last_row - 1 of a plane's map and, where there is an upstream gradient, adds what they send
- * to sent_value and sent_neighbor: (last_row - first_row + 2 RADIUS, width), from row first_row - RADIUS on.
- * Returns 0, or -1 if there is no memory. */
+/* Writes rows first_row to last_row - 1 of a plane's map. If there is an upstream gradient, adds their gradient w.r.t.
+ * the prediction to grad_value and grad_neighbor: (last_row - first_row + 2 RADIUS, width), from row first_row - RADIUS on.
+ * Returns 0, or -1 if out of memory. */
 int local_divergence(
-    const struct problem *problem, int plane, int first_row, int last_row, float *sent_value, float *sent_neighbor) {
+    const struct problem *problem, int plane, int first_row, int last_row, float *grad_value, float *grad_neighbor) {
     const size_t bins = problem->upstream ? LEVELS * (PADDED / LANES) : 0;
     struct work *work = calloc(1, sizeof(struct work) + bins * sizeof(work->slope[0]));
     if (!work) return -1;
@@ -397,12 +400,12 @@ int local_divergence(
     work->plane = plane;
 #ifdef __SSE__
     const unsigned int state = _mm_getcsr();
-    _mm_setcsr(state | 0x8040); /* numbers too small to be normal become 0: they would be slow */
+    _mm_setcsr(state | 0x8040); /* flush subnormal numbers to zero, because they are slow */
 #endif
     if (problem->upstream)
-        do_band(work, first_row, last_row, sent_value, sent_neighbor, 1);
+        process_band(work, first_row, last_row, grad_value, grad_neighbor, 1);
     else
-        do_band(work, first_row, last_row, NULL, NULL, 0);
+        process_band(work, first_row, last_row, NULL, NULL, 0);
 #ifdef __SSE__
     _mm_setcsr(state);
 #endif

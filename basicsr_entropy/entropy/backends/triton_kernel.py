@@ -1,9 +1,9 @@
 """Local spatial divergence on the GPU: one Triton kernel for value and gradient, float32.
 
-A program does one pixel: it loads the pixels of the largest window around it, visits in blocks those bins that they
-reach, and sums over the windows as matrix products over the window's pixels, so that no density leaves the chip.
-Gradients go back to the window's pixels by atomic additions in no fixed order: their last bits may differ from run to
-run. Bins beyond the kernel's reach are left out; compiled.py derives what that changes.
+Each program processes one pixel: it loads the pixels of the largest window around it, iterates in blocks over the bins
+within their reach, and computes window sums as matrix products over the window's pixels, so that densities stay on
+chip. Gradients are added to the window's pixels by atomic operations in no fixed order, so that their last bits may
+differ from run to run. Bins beyond the kernel's reach are skipped; compiled.py derives the truncation error.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from basicsr_entropy.entropy.backends.fused import Result
 from basicsr_entropy.entropy.kernels import reach_for
 from basicsr_entropy.entropy.options import DensityOptions
 
-BLOCK = 16  # levels of a block of bins to each side: the least that a matrix product takes
+BLOCK = 16  # levels per side of a block of bins: the minimum size of a matrix product
 
 
 def launch(
@@ -27,13 +27,13 @@ def launch(
     divergence: str,
     upstream: torch.Tensor | None,
 ) -> Result:
-    """A `fused.Launch`."""
+    """Runs the kernel; a `fused.Launch`."""
     planes, height, width = images[0].shape
     result = torch.empty_like(images[0])
     gradients = (None, None) if upstream is None else torch.zeros(2, *result.shape, device=result.device)
     radius = options.radii[-1]
     window = max(16, triton.next_power_of_2((2 * radius + 1) ** 2))
-    # Triton launches on the current device, whichever holds the images
+    # Triton launches on the current device, which need not be that of the images
     with torch.cuda.device(result.device) if result.is_cuda else nullcontext():
         _local_divergence[(result.numel(),)](
             *images,
@@ -47,7 +47,7 @@ def launch(
             reach_for(divergence, options.kernel),
             DIVERGENCE=divergence,
             KERNEL=options.kernel,
-            LEVELS=options.levels,
+            LEVELS=options.level_count,
             UNIT_MASS=options.unit_mass,
             TARGET_ONLY=divergence in ('relative', 'cross'),
             RADIUS=radius,
@@ -63,7 +63,7 @@ def launch(
 
 
 def _precision(device: torch.device) -> str:
-    """How matrix products reach float32's precision: as three TF32 ones where the GPU has those."""
+    """Method of float32-precise matrix products: three TF32 products where the GPU supports TF32."""
     has_tf32 = device.type == 'cuda' and not torch.version.hip and torch.cuda.get_device_capability(device) >= (8, 0)
     return 'tf32x3' if has_tf32 else 'ieee'
 
@@ -75,21 +75,21 @@ def _local_divergence(
     target_value,
     target_neighbor,
     bandwidth,  # (planes), in levels
-    scale,  # (planes), factor of a product of densities
+    scale,  # (planes), factor of the product of value and neighbour density
     upstream,
     result,
     grad_value,
     grad_neighbor,
     height,
     width,
-    reach,  # bandwidths beyond which a pixel's density is left out
+    reach,  # distance in bandwidths beyond which a pixel's density is truncated
     DIVERGENCE: tl.constexpr,
     KERNEL: tl.constexpr,
     LEVELS: tl.constexpr,
     UNIT_MASS: tl.constexpr,
-    TARGET_ONLY: tl.constexpr,  # the prediction's mass counts only where the target has some
+    TARGET_ONLY: tl.constexpr,  # terms are zero where the target has no mass, whatever the prediction
     RADIUS: tl.constexpr,  # of the largest window
-    RADII: tl.constexpr,  # bit r is set where there is a window of radius r
+    RADII: tl.constexpr,  # bit r is set if there is a window of radius r
     COUNT: tl.constexpr,  # of windows
     WINDOW: tl.constexpr,  # pixels of the largest window, rounded up
     RINGS: tl.constexpr,  # radii from 0, rounded up
@@ -118,7 +118,7 @@ def _local_divergence(
     p_neighbor_mass, p_neighbor_drift = _mass(p_neighbor, per_level, KERNEL, LEVELS, UNIT_MASS, BLOCK)
     q_neighbor_mass, q_neighbor_drift = _mass(q_neighbor, per_level, KERNEL, LEVELS, UNIT_MASS, BLOCK)
 
-    # by ring, which is the radius of a window; gradients before the factor that needs the whole sum of terms
+    # per ring, i.e. per window radius; gradients without the factor that depends on the complete sum of terms
     radius = tl.arange(0, RINGS)
     totals = tl.zeros([RINGS], tl.float32)
     to_value = tl.zeros([WINDOW, RINGS], tl.float32)
@@ -147,11 +147,11 @@ def _local_divergence(
                     totals += tl.sum(term) * this
                     if upstream is not None:
                         from_bins = tl.dot(b_q, tl.trans(slope), input_precision=PRECISION)
-                        sent = tl.sum(tl.where(in_window, from_bins * a_q_slope, 0.0), 1)
-                        to_value += sent[:, None] * this[None, :]
+                        gradient = tl.sum(tl.where(in_window, from_bins * a_q_slope, 0.0), 1)
+                        to_value += gradient[:, None] * this[None, :]
                         from_bins = tl.dot(a_q, slope, input_precision=PRECISION)
-                        sent = tl.sum(tl.where(in_window, from_bins * b_q_slope, 0.0), 1)
-                        to_neighbor += sent[:, None] * this[None, :]
+                        gradient = tl.sum(tl.where(in_window, from_bins * b_q_slope, 0.0), 1)
+                        to_neighbor += gradient[:, None] * this[None, :]
 
     area = (2 * radius + 1) * (2 * radius + 1)
     distance = totals / area
@@ -168,7 +168,7 @@ def _local_divergence(
 
 @triton.jit
 def _reached(p, q, inside, far, LEVELS: tl.constexpr, TARGET_ONLY: tl.constexpr):
-    """First and last level in reach of the values of a window."""
+    """First and last level within reach of the values in a window."""
     low, high = p, p
     if not TARGET_ONLY:
         low, high = tl.minimum(p, q), tl.maximum(p, q)
@@ -181,9 +181,9 @@ def _reached(p, q, inside, far, LEVELS: tl.constexpr, TARGET_ONLY: tl.constexpr)
 
 @triton.jit
 def _densities(x, level, per_level, KERNEL: tl.constexpr, LEVELS: tl.constexpr, UNIT_MASS: tl.constexpr):
-    """Densities of values x at levels, and their derivatives by x: (WINDOW, BLOCK) each.
+    """Kernel densities of values x at the levels, and their derivatives w.r.t. x: (WINDOW, BLOCK) each.
 
-    Those to be of unit mass are relative to the greatest one: far beyond the range all of them would vanish.
+    With unit mass they are relative to the largest one: far outside the range all of them would underflow.
     """
     v = (level[None, :] - x[:, None]) * per_level
     beyond = tl.zeros_like(x)
@@ -210,7 +210,7 @@ def _densities(x, level, per_level, KERNEL: tl.constexpr, LEVELS: tl.constexpr, 
 
 @triton.jit
 def _mass(x, per_level, KERNEL: tl.constexpr, LEVELS: tl.constexpr, UNIT_MASS: tl.constexpr, BLOCK: tl.constexpr):
-    """What densities are to be divided by, and the relative derivative of that: (WINDOW,) each."""
+    """Normalisation constant of the densities, and its derivative divided by it: (WINDOW,) each."""
     mass, slope = tl.full(x.shape, 1.0, tl.float32), tl.zeros_like(x)
     if UNIT_MASS:
         mass = tl.zeros_like(x)
@@ -224,7 +224,7 @@ def _mass(x, per_level, KERNEL: tl.constexpr, LEVELS: tl.constexpr, UNIT_MASS: t
 
 @triton.jit
 def _bin(p, q, area, DIVERGENCE: tl.constexpr):
-    """Term and slope of bins, as in divergences.py."""
+    """Per-bin terms and slopes, as in divergences.py."""
     eps = 1e-10 * area
     if DIVERGENCE == 'hellinger':
         root_q = tl.sqrt(tl.maximum(q, 2e-38))

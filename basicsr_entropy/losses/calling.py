@@ -1,0 +1,52 @@
+"""Calling any registered loss on a prediction and a target, whatever its signature."""
+
+import inspect
+
+import torch
+from torch import nn
+
+
+def check_call_signature(loss: nn.Module, path: str) -> None:
+    """Checks that a loss can be called as loss(pred) or loss(pred, target).
+
+    Args:
+        loss: Any registered loss.
+        path: Path of its options, for the error message.
+
+    Raises:
+        ValueError: If it needs other arguments; the message begins with the path.
+    """
+    required = _required_arguments(loss)
+    if len(required) > 2 or (len(required) == 2 and required[1] not in ('target', 'gt')):
+        raise ValueError(
+            f'{path}: {type(loss).__name__} takes ({", ".join(required)}), so it does not compare a prediction with a '
+            'target; use losses such as L1Loss, PerceptualLoss or SpatialEntropyLoss'
+        )
+
+
+def call_loss(loss: nn.Module, pred: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Calls a loss and returns its values.
+
+    Args:
+        loss: A loss that passes `check_call_signature`. One that takes the prediction only, such as WeightedTVLoss, is
+            called without the target.
+        pred: Prediction, shape (N, C, H, W).
+        target: Target, same shape.
+
+    Returns:
+        One value; or two, the perceptual and the style loss, where the loss returns these as BasicSR's PerceptualLoss
+        does and both are enabled.
+
+    Example:
+        >>> pred, target = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
+        >>> call_loss(nn.L1Loss(), pred, target)
+        (tensor(1.),)
+    """
+    value = loss(pred, target) if len(_required_arguments(loss)) == 2 else loss(pred)
+    return tuple(each for each in value if each is not None) if isinstance(value, tuple) else (value,)
+
+
+def _required_arguments(loss: nn.Module) -> list[str]:
+    parameters = inspect.signature(loss.forward).parameters.values()
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return [p.name for p in positional if p.default is p.empty]
