@@ -9,8 +9,9 @@ from types import ModuleType
 from typing import Any
 
 from basicsr_entropy import _plugin
+from basicsr_entropy._version import __version__
 
-__version__ = '0.2.0'
+__all__ = ['__version__', 'register']
 
 _ROOMS = ('archs', 'config', 'data', 'diffusion', 'entropy', 'inference', 'losses', 'metrics', 'models', 'training')
 

@@ -1,6 +1,6 @@
 """Checks of option values, shared by every part of the package. Depends on Python's standard library only."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeGuard
 
 LARGEST_SEED = 2**63 - 1  # that torch takes
@@ -9,6 +9,13 @@ LARGEST_SEED = 2**63 - 1  # that torch takes
 def is_integer(value: object, minimum: int | None = None) -> TypeGuard[int]:
     """Whether a value is an integer, and at least `minimum` if that is given; booleans do not count as integers."""
     return isinstance(value, int) and not isinstance(value, bool) and (minimum is None or value >= minimum)
+
+
+def are_integers(values: object, minimum: int | None = None) -> TypeGuard[Sequence[int]]:
+    """Whether a value is a non-empty sequence of integers, each at least `minimum` if that is given."""
+    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+        return False
+    return all(is_integer(value, minimum) for value in values)
 
 
 def check_integer(name: str, value: object, minimum: int) -> None:

@@ -25,8 +25,8 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 import basicsr_entropy  # noqa: F401  (makes basicsr importable)
 from basicsr_entropy.data.datasets import LowLightPairedDataset
 from basicsr_entropy.data.datasets.demo_photographs import TRAIN_PHOTOGRAPHS, read_photograph
-from basicsr_entropy.data.lmdb.prepare import prepare_lmdb
-from basicsr_entropy.data.lmdb.recipe import Recipe
+from basicsr_entropy.data.prepare.prepare import prepare_lmdb
+from basicsr_entropy.data.prepare.recipe import Recipe
 
 matplotlib.use('Agg')
 from basicsr.data.paired_image_dataset import PairedImageDataset  # noqa: E402

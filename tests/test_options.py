@@ -8,8 +8,8 @@ import yaml
 from helpers import photograph, write_image, write_pairs
 
 import basicsr_entropy
+from basicsr_entropy.config import check_options
 from basicsr_entropy.config.templates import PHASES, datasets, option_files, recipes, render
-from basicsr_entropy.training.pipeline import check_options
 
 OPTIONS = Path(basicsr_entropy.__file__).parents[1] / 'options'
 FILES = [Path(path) for path in option_files()]
@@ -49,7 +49,7 @@ def check(options, phase):
     options['num_gpu'] = 0
     for key, dataset in options['datasets'].items():
         dataset['phase'] = key.split('_')[0]
-    check_options(options, is_train=phase == 'train')
+    check_options(options, is_train=phase == 'train', files=False)
 
 
 def force(options):

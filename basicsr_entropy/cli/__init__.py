@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from basicsr_entropy import __version__
 from basicsr_entropy._errors import suggestion
+from basicsr_entropy._version import __version__
 from basicsr_entropy.cli.errors import print_error
 
 # command: summary

@@ -2,9 +2,9 @@
 
 import argparse
 
-from basicsr_entropy.cli._arguments import PIPELINE_FLAGS, example
+from basicsr_entropy.cli._arguments import example
 
-FLAGS = PIPELINE_FLAGS
+FLAGS = {'force_yml': '--force_yml'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,18 @@ model, `data/datasets/options.py` for the datasets. Losses, networks and metrics
 from basicsr_entropy.config.check import check_options, find_problems
 from basicsr_entropy.config.files import read_option_file
 from basicsr_entropy.config.parse import parse_options
-from basicsr_entropy.config.run import CropSchedule, Dataset, Logger, Paths, Run, Train, Val
+from basicsr_entropy.config.run import (
+    CropPhases,
+    CropSchedule,
+    Dataset,
+    ImageBackend,
+    Logger,
+    Paths,
+    Run,
+    Train,
+    Val,
+    dataset_path,
+)
 from basicsr_entropy.config.section import (
     Integer,
     NonNegativeInteger,
@@ -25,8 +36,10 @@ from basicsr_entropy.config.section import (
 )
 
 __all__ = [
+    'CropPhases',
     'CropSchedule',
     'Dataset',
+    'ImageBackend',
     'Integer',
     'Logger',
     'NonNegativeInteger',
@@ -44,6 +57,7 @@ __all__ = [
     'build',
     'check_options',
     'construct',
+    'dataset_path',
     'find_problems',
     'parse_options',
     'read_option_file',

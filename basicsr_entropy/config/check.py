@@ -5,15 +5,16 @@ a key is unknown if it is neither in the typed sections nor a string in the sour
 """
 
 import ast
+import functools
 import inspect
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from basicsr_entropy._errors import first_line, suggestion
+from basicsr_entropy._errors import suggestion
 from basicsr_entropy._registry import PACKAGE, look_up
-from basicsr_entropy.config.run import SCHEDULERS, Dataset, Run
+from basicsr_entropy.config.run import SCHEDULERS, CropPhases, Dataset, Optimizer, Run, dataset_path
 from basicsr_entropy.config.section import Problem, Section, inner_section, join, raise_first, section_of
 
 METRIC_IMAGES = ('img', 'img2')  # arguments of a metric that are not options
@@ -70,6 +71,7 @@ def _problems(options: Mapping[str, Any], is_train: bool, files: bool) -> Iterat
         yield from _weights(_mapping(options.get('path')))
 
 
+@functools.cache
 def keys_read_by(source: Any) -> frozenset[str] | None:
     """The strings in the source of a function, or of a class and its bases; None if the source is not there."""
     found: set[str] = set()
@@ -221,9 +223,7 @@ def _readable(cls: Any, options: Mapping[str, Any], path: str) -> Iterator[Probl
         cls(options)
     except (KeyError, ValueError, OSError) as error:
         message = str(error.args[0]) if isinstance(error, KeyError) else str(error)
-        # the dataset does not know which of several validation sets it is
-        _, _, text = message.partition(')')
-        yield Problem.of(type(error)(text.lstrip(':. ') or first_line(error)), path)
+        yield Problem.of(type(error)(message.removeprefix(dataset_path(options)).lstrip('.: ')), path)
 
 
 def _metric(metric: Any, path: str) -> Iterator[Problem]:
@@ -260,6 +260,9 @@ def _training(options: Mapping[str, Any], model: type | None) -> Iterator[Proble
 def _schedule_of_crops(dataset: Mapping[str, Any], name: Any, model: type | None) -> Iterator[Problem]:
     from basicsr.utils.registry import MODEL_REGISTRY
 
+    yield from CropPhases.problems(
+        {key: dataset[key] for key in CropPhases.model_fields if key in dataset}, 'datasets.train'
+    )
     if dataset.get('gt_sizes') is not None and model is not None and not getattr(model, 'FOLLOWS_CROP_SCHEDULE', False):
         able = [each for each, cls in MODEL_REGISTRY if getattr(cls, 'FOLLOWS_CROP_SCHEDULE', False)]
         yield Problem('datasets.train.gt_sizes', f'{name} does not follow it; {" and ".join(sorted(able))} do')
@@ -291,6 +294,7 @@ def _optimizer(options: Mapping[str, Any], path: str, model: type | None) -> Ite
     import torch
     from basicsr.models.base_model import BaseModel
 
+    yield from Optimizer.problems(options, path)
     name = options.get('type')
     if not isinstance(name, str):
         return

@@ -56,6 +56,10 @@ class CropSchedule(Section):
     batch_size_per_gpu: PositiveInteger = 1
     """Images per GPU in a training batch."""
 
+
+class CropPhases(CropSchedule):
+    """A `CropSchedule` whose lists fit together."""
+
     @model_validator(mode='after')
     def _phases_agree(self) -> Self:
         if self.gt_sizes is None:
@@ -77,6 +81,13 @@ class CropSchedule(Section):
         return self
 
 
+class ImageBackend(Section, extra='allow'):
+    """Where a dataset's images are read from; further keys are arguments of the backend."""
+
+    type: Text
+    """disk, lmdb or memcached."""
+
+
 class Dataset(CropSchedule):
     """A dataset, as BasicSR's pipelines and data loader read it."""
 
@@ -84,7 +95,7 @@ class Dataset(CropSchedule):
     """Name in logs and output folders."""
     type: Text
     """Registered dataset class."""
-    io_backend: Typed | None = None
+    io_backend: ImageBackend | None = None
     """Where images are read from: {type: disk} or {type: lmdb}."""
     dataroot_gt: Text | None = None
     """Folder or LMDB database of the ground-truth images."""
@@ -120,6 +131,14 @@ class Dataset(CropSchedule):
     """Keep the loading processes between epochs."""
     use_shuffle: bool = True
     """Accepted for BasicSR's option files, which carry it; training always shuffles."""
+
+
+def dataset_path(opt: Mapping[str, Any]) -> str:
+    """Path of a dataset's options in an option file, for error messages, e.g. datasets.train (LOLv1).
+
+    A dataset knows its phase, but not which of several validation sets it is: hence its name.
+    """
+    return f'datasets.{opt.get("phase", "?")} ({opt.get("name", "unnamed")})'
 
 
 class Optimizer(Section, extra='allow'):
@@ -204,7 +223,7 @@ class Val(Section):
     """Iterations between validations; required for training."""
     save_img: bool
     """Write the output images."""
-    suffix: Text | None = None
+    suffix: str | None = None
     """Ending of the output images' names in a test; the run's name by default."""
     pbar: bool = False
     """Show a progress bar."""

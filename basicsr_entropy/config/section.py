@@ -344,16 +344,14 @@ def _shown(value: Any) -> str:
 
 
 def _remedy(value: Any) -> str:
-    """What to do about a number that YAML reads as text."""
-    if not isinstance(value, str):
-        return ''
-    if NUMBER_LIKE_TEXT.fullmatch(value):
-        return f': YAML reads {value} as text; write !!float {value}'
-    try:
-        float(value)
-    except ValueError:
-        return ''
-    return f': it is text; write {value} without quotes'
+    """What to do about a number that YAML reads as text, also in a list."""
+    texts = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
+    for text in texts:
+        if NUMBER_LIKE_TEXT.fullmatch(text):
+            return f': YAML reads {text} as text; write !!float {text}'
+        if re.fullmatch(r'[-+]?[0-9]*\.?[0-9]+', text):
+            return f': it is text; write {text} without quotes'
+    return ''
 
 
 def _as_clause(description: str) -> str:

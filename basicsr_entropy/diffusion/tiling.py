@@ -49,7 +49,7 @@ class Tiling:
     Example:
         >>> Tiling(size=512, overlap=512)
         Traceback (most recent call last):
-        ValueError: overlap: must be smaller than the size 512, got 512
+        ValueError: overlap: must be smaller than size=512, got 512
     """
 
     size: int = 1024

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from basicsr_entropy._files import atomic_write_bytes
+from basicsr_entropy._version import __version__
 from basicsr_entropy.config import build
 from basicsr_entropy.models.networks import check_conditional_network
 from basicsr_entropy.models.weights import load_weights, read_weights
@@ -71,8 +72,6 @@ def write_pretrained(options: Mapping[str, Any], weights: str | Path, out: str |
         ValueError: If an option is out of its range, network_g is not a conditional network, or the weights do not fit
             it.
     """
-    from basicsr_entropy import __version__
-
     out = Path(out)
     if out.suffix != '.safetensors':
         raise ValueError(f'out: {out} must end in .safetensors')

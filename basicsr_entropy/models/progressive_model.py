@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from basicsr.models.sr_model import SRModel
 
-from basicsr_entropy.config import CropSchedule
+from basicsr_entropy.config import CropPhases
 
 
 class BatchSchedule:
@@ -29,7 +29,7 @@ class BatchSchedule:
     """
 
     def __init__(self, opt: Mapping[str, Any], path: str = 'datasets.train') -> None:
-        options = CropSchedule.read({key: opt[key] for key in CropSchedule.model_fields if key in opt}, path)
+        options = CropPhases.read({key: opt[key] for key in CropPhases.model_fields if key in opt}, path)
         self.sizes = options.gt_sizes
         if self.sizes is None:
             return

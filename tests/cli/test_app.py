@@ -5,7 +5,7 @@ from helpers import assert_one_line
 
 def test_errors_name_the_flags(run):
     code, _, err = run('app', '--tile', '8', '--tile-overlap', '8')
-    assert_one_line(code, err, 'error: --tile-overlap must be smaller than --tile 8, got 8')
+    assert_one_line(code, err, 'error: --tile-overlap: must be smaller than --tile 8, got 8')
 
 
 def test_a_wrong_port_is_a_wrong_command_line(run):

@@ -36,8 +36,11 @@ def test_check_reports_lists_and_leaves_out(run, views, workdir):
     (views / 'our485/low/2.png').write_bytes(b'damaged')
     code, out, err = run('check', '--root', 'LOL', '--fix-list', 'fix.txt', '--picture', 'sheets/a.png')
     assert code == 3, err
-    assert 'error: images that cannot be read (1)\n    our485/low/2.png: cannot be read as an image' in out
-    assert 'warning: training images that are tested on (1)\n    our485/low/9.png: is eval15/low/3.png' in out
+    assert 'error: unreadable images (1)\n    our485/low/2.png: cannot be read as an image' in out
+    assert (
+        'warning: training images that are also test images (1)\n    our485/low/9.png: identical to eval15/low/3.png'
+        in out
+    )
     assert '1 error, 1 warning, 0 notes' in out
     assert (workdir / 'sheets/a.png').is_file()
     listed = (workdir / 'fix.txt').read_text().splitlines()
@@ -91,7 +94,7 @@ def test_findings_are_written_as_json(run, views, workdir):
     assert unreadable == {
         'kind': 'unreadable',
         'severity': 'error',
-        'title': 'images that cannot be read',
+        'title': 'unreadable images',
         'files': ['our485/low/2.png'],
         'text': unreadable['text'],
         'exclude': ['train/2'],

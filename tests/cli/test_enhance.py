@@ -7,10 +7,10 @@ from helpers import assert_one_line
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (('--tile', '64', '--tile-overlap', '64'), 'error: --tile-overlap must be smaller than --tile 64, got 64'),
-        (('--tile', '-1'), 'error: --tile must be .* at least 1, got -1'),
-        (('--steps', '0'), 'error: --steps must be .* got 0'),
-        (('--seed', '-1'), 'error: --seed must be .* got -1'),
+        (('--tile', '64', '--tile-overlap', '64'), 'error: --tile-overlap: must be smaller than --tile 64, got 64'),
+        (('--tile', '-1'), 'error: --tile: must be .* at least 1, got -1'),
+        (('--steps', '0'), 'error: --steps: must be .* got 0'),
+        (('--seed', '-1'), 'error: --seed: must be .* got -1'),
         (('--device', 'abacus'), "error: --device: torch cannot compute on 'abacus' here"),
         (('--model', 'net.pth'), r'net.pth holds weights without their options; .* \(-opt\)'),
         (('-opt', 'absent.yml'), 'error: -opt: no file absent.yml'),

@@ -77,7 +77,7 @@ def test_changed_enhancers_share_the_network(pretrained, image):
     assert torch.equal(enhancer(image), Enhancer(pretrained, seed=3)(image))
     with pytest.raises(ValueError, match='^steps: must be at most 10, the timesteps of the process, got 11'):
         enhancer.changed(steps=11)
-    with pytest.raises(ValueError, match='seed must be a whole number from 0'):
+    with pytest.raises(ValueError, match='seed: must be an integer from 0'):
         enhancer.changed(seed=-1)
 
 
@@ -99,17 +99,17 @@ def test_model_files_need_no_option_file(pretrained, image, tmp_path):
         ({'sampler': 'ddim'}, ValueError, "sampler: must be one of .*, got 'ddim'"),
         ({'steps': 11}, ValueError, 'steps: must be at most 10, the timesteps of the process'),
         ({'steps': 0}, ValueError, 'steps: must be an integer of at least 1, got 0'),
-        ({'seed': -1}, ValueError, 'seed must be a whole number from 0 to 9223372036854775807, got -1'),
+        ({'seed': -1}, ValueError, 'seed: must be an integer from 0 to 9223372036854775807, got -1'),
         (
             {'seed': 2**63},
             ValueError,
-            'seed must be a whole number from 0 to 9223372036854775807, got 9223372036854775808',
+            'seed: must be an integer from 0 to 9223372036854775807, got 9223372036854775808',
         ),
         ({'device': 'gpu'}, ValueError, "device: torch cannot compute on 'gpu' here: "),
         ({'device': 'cuda:99'}, ValueError, "device: torch cannot compute on 'cuda:99' here: "),
         ({'dtype': 'half'}, ValueError, "dtype: must be one of float32, bf16, fp16, got 'half'"),
         ({'tile': {'sise': 9}}, KeyError, "tile.sise: unknown option; did you mean 'size'"),
-        ({'tile': {'size': 9, 'overlap': 9}}, ValueError, 'overlap: must be smaller than the size'),
+        ({'tile': {'size': 9, 'overlap': 9}}, ValueError, 'tile.overlap: must be smaller than size=9'),
     ],
     ids=str,
 )

@@ -151,7 +151,8 @@ def test_lower_may_be_better(run, tested, workdir, lolv1):
 
 @pytest.mark.parametrize('model', ['IRSDEModel', 'SRModel'])
 def test_reports_a_test_run(run, write_test, workdir, lolv1, model):
-    stock = {'model_type': 'SRModel', 'network_g': {'type': 'SRVGGNetCompact', 'num_feat': 8, 'upscale': 1}}
+    network = {'type': 'SRVGGNetCompact', 'num_feat': 8, 'upscale': 1}
+    stock = {'model_type': 'SRModel', 'network_g': network, 'sde': None, 'val__sampler': None}
     more = {'name': 'more', 'type': 'PairedImageDataset', 'io_backend': {'type': 'disk'}}
     for side, folder in (('lq', 'low'), ('gt', 'high')):
         more[f'dataroot_{side}'] = str(lolv1 / 'our485' / folder)

@@ -18,7 +18,10 @@ METRICS = {
     'ssim_gt_mean': {'type': 'calculate_ssim_gt_mean', 'better': 'higher'},
     'psnr_again': {'type': 'calculate_psnr', 'crop_border': 0},
 }
-MODELS = {'IRSDEModel': {}, 'SRModel': {'model_type': 'SRModel', 'network_g': STOCK_NETWORK}}
+MODELS = {
+    'IRSDEModel': {},
+    'SRModel': {'model_type': 'SRModel', 'network_g': STOCK_NETWORK, 'sde': None, 'val__sampler': None},
+}
 
 
 def expected(lolv1, results, image, metric):

@@ -9,7 +9,7 @@ import numpy as np
 
 from basicsr_entropy.data.checks.measure import MeasuredPair, measure_all
 from basicsr_entropy.data.checks.scenes import RELATED_RESPONSE, SAME_SCENE, similar_pairs
-from basicsr_entropy.data.lmdb.reader import lmdb_key
+from basicsr_entropy.data.lmdb import lmdb_key
 from basicsr_entropy.data.sets.exclusion import read_exclusion
 from basicsr_entropy.data.sets.layouts import check_splits
 from basicsr_entropy.data.sets.pairing import ROLES

@@ -40,13 +40,13 @@ class LowLightDegradation:
         for name, lowest in (('exposure', 0), ('full_well', 1), ('read_noise', 0), ('white_balance', 0)):
             value = getattr(self, name)
             if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
-                raise ValueError(f'{name} must be a list of two numbers, lowest and highest, got {value!r}')
+                raise ValueError(f'{name}: must be a list of two numbers, lowest and highest, got {value!r}')
             if not lowest <= value[0] <= value[1]:
-                raise ValueError(f'{name} must be two numbers of at least {lowest}, the lower first, got {value!r}')
+                raise ValueError(f'{name}: must be two numbers of at least {lowest}, the lower first, got {value!r}')
         if not self.gamma > 0:
-            raise ValueError(f'gamma must be positive, got {self.gamma!r}')
+            raise ValueError(f'gamma: must be positive, got {self.gamma!r}')
         if not is_integer(self.bits, 1) or self.bits > 16:
-            raise ValueError(f'bits must be a whole number from 1 to 16, got {self.bits!r}')
+            raise ValueError(f'bits: must be an integer from 1 to 16, got {self.bits!r}')
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Degrades an image.

@@ -12,7 +12,8 @@ from torch.utils.data import Dataset
 from torchvision.transforms.functional import normalize
 
 from basicsr_entropy._images import size_of, to_float
-from basicsr_entropy.data.datasets.options import LowLightDataset, PairedOptions, option_path
+from basicsr_entropy.config import dataset_path
+from basicsr_entropy.data.datasets.options import LowLightDataset, PairedOptions
 from basicsr_entropy.data.datasets.transforms import Augmentation
 from basicsr_entropy.data.sets.selection import select_split
 
@@ -51,7 +52,7 @@ class LowLightPairedDataset(Dataset):
     def __init__(self, opt: Mapping[str, Any]) -> None:
         super().__init__()
         self.opt = opt
-        self.where = option_path(opt)
+        self.where = dataset_path(opt)
         self.options = PairedOptions.read(opt, self.where)
         self.scale, self.crop_size = self.options.scale, self.options.crop_size
         self.augmentation = Augmentation(self.options)

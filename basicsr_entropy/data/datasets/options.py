@@ -1,14 +1,14 @@
 """The sections of an option file that describe this package's datasets."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Len
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 from typing_extensions import Self
 
 from basicsr_entropy.config import (
     Dataset,
+    ImageBackend,
     PositiveInteger,
     PositiveNumber,
     Probability,
@@ -19,11 +19,6 @@ from basicsr_entropy.config import (
 )
 from basicsr_entropy.data.datasets.degradation import LowLightDegradation
 from basicsr_entropy.data.sets.layouts import LAYOUTS, SPLITS
-
-
-def option_path(opt: Mapping[str, Any]) -> str:
-    """Path of a dataset's options in an option file, for error messages, e.g. datasets.train (LOLv1)."""
-    return f'datasets.{opt.get("phase", "?")} ({opt.get("name", "unnamed")})'
 
 
 class Rescale(Section):
@@ -78,6 +73,13 @@ class LowLightDataset(Dataset):
         return self
 
 
+class PairedBackend(ImageBackend):
+    """Where the images of pairs are read from."""
+
+    type: Literal['disk', 'lmdb', 'mmengine']
+    """Files on disk, LMDB databases, or one of mmengine's file backends, whose arguments are further keys."""
+
+
 class PairedOptions(LowLightDataset):
     """Pairs of low-light and normal-light photographs."""
 
@@ -91,7 +93,7 @@ class PairedOptions(LowLightDataset):
     """Folder, LMDB database or address of the ground-truth images, instead of dataroot."""
     dataroot_lq: Text | None = None
     """Folder, LMDB database or address of the low-light images, instead of dataroot."""
-    io_backend: dict[str, Any] | None = None
+    io_backend: PairedBackend | None = None
     """{type: disk}, {type: lmdb}, or {type: mmengine, ...} with the arguments of one of mmengine's file backends."""
     meta_info_file: Text | None = None
     """File that lists the pairs, one per line: a common name, or the names of lq and gt."""
@@ -99,13 +101,6 @@ class PairedOptions(LowLightDataset):
     """File of pairs to exclude, one per line: KEY, SPLIT/KEY or ROOT/SPLIT/KEY; a remark may follow after a tab."""
     exposure_jitter: Annotated[list[PositiveNumber], Len(2, 2)] | None = None
     """[low, high]: random gain on the stored values of the input in training, clipped to [0, 1]."""
-
-    @field_validator('io_backend')
-    @classmethod
-    def _known_backend(cls, io_backend: dict[str, Any] | None) -> dict[str, Any] | None:
-        if io_backend is not None and io_backend.get('type') not in (None, 'disk', 'lmdb', 'mmengine'):
-            raise ValueError(f'type: must be one of disk, lmdb or mmengine, got {io_backend["type"]!r}')
-        return io_backend
 
     @model_validator(mode='after')
     def _one_root(self) -> Self:
@@ -116,7 +111,7 @@ class PairedOptions(LowLightDataset):
             raise ValueError('dataroot: give either dataroot, or dataroot_lq and dataroot_gt, not both')
         if self.dataroot is None and not all(roots):
             raise ValueError('dataroot: missing; give it, or dataroot_lq and dataroot_gt')
-        if self.dataroot is not None and self.io_backend is not None and self.io_backend.get('type') == 'mmengine':
+        if self.dataroot is not None and self.io_backend is not None and self.io_backend.type == 'mmengine':
             raise ValueError('io_backend.type: mmengine needs dataroot_lq and dataroot_gt instead of dataroot')
         return self
 

@@ -10,10 +10,10 @@ from basicsr.data.transforms import augment, paired_random_crop
 from torch.utils.data import Dataset
 
 from basicsr_entropy._images import to_float
-from basicsr_entropy.config import construct
+from basicsr_entropy.config import construct, dataset_path
 from basicsr_entropy.data.datasets.degradation import LowLightDegradation
 from basicsr_entropy.data.datasets.lowlight_paired_dataset import check_crop, to_tensors
-from basicsr_entropy.data.datasets.options import SyntheticOptions, option_path
+from basicsr_entropy.data.datasets.options import SyntheticOptions
 from basicsr_entropy.data.datasets.transforms import Augmentation
 from basicsr_entropy.data.sets.backends import image_source
 
@@ -45,13 +45,13 @@ class SyntheticLowLightDataset(Dataset):
     def __init__(self, opt: Mapping[str, Any]) -> None:
         super().__init__()
         self.opt = opt
-        self.where = option_path(opt)
+        self.where = dataset_path(opt)
         self.options = SyntheticOptions.read(opt, self.where)
         self.crop_size, self.seed = self.options.crop_size, self.options.seed
         self.augmentation = Augmentation(self.options)
         self.degradation = construct(LowLightDegradation, opt.get('degradation'), f'{self.where}.degradation')
         try:
-            self._source = image_source(self.options.dataroot_gt, self.options.io_backend)
+            self._source = image_source(self.options.dataroot_gt, self.opt.get('io_backend'))
             self.paths = self._source.names()
         except (FileNotFoundError, ValueError) as error:
             raise type(error)(f'{self.where}.dataroot_gt: {error}') from error

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import numpy as np
 
 from basicsr_entropy._images import decode_image, images_in, is_image
-from basicsr_entropy.data.lmdb.reader import LmdbReader
+from basicsr_entropy.data.lmdb import LmdbReader
 
 
 class ImageSource(Protocol):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from basicsr_entropy.data.lmdb.reader import lmdb_key
+from basicsr_entropy.data.lmdb import lmdb_key
 
 
 def read_exclusion(path: str | Path) -> frozenset[str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from basicsr_entropy.data.lmdb.reader import read_origin
+from basicsr_entropy.data.lmdb import read_origin
 from basicsr_entropy.data.sets.backends import FolderImages, ImageSource, LmdbImages, backend_type, image_source
 from basicsr_entropy.data.sets.exclusion import read_exclusion
 from basicsr_entropy.data.sets.pairing import Pair

@@ -12,8 +12,8 @@ from basicsr_entropy.data.checks.check import KINDS, check_datasets
 from basicsr_entropy.data.checks.report import CAPTION, CELL, MARGIN, unused_path, write_exclusion_list, write_picture
 from basicsr_entropy.data.datasets import LowLightPairedDataset
 from basicsr_entropy.data.datasets.demo_photographs import _tiles, read_photograph
-from basicsr_entropy.data.lmdb.prepare import prepare_lmdb
-from basicsr_entropy.data.lmdb.recipe import Recipe
+from basicsr_entropy.data.prepare.prepare import prepare_lmdb
+from basicsr_entropy.data.prepare.recipe import Recipe
 
 PHOTOGRAPHS = {'our485': ('astronaut', 'rocket', 'motorcycle_left'), 'eval15': ('chelsea', 'coffee')}
 

@@ -6,8 +6,8 @@ import torch
 from helpers import photograph, write_image
 
 from basicsr_entropy.data.datasets import LowLightDegradation, SyntheticLowLightDataset
-from basicsr_entropy.data.lmdb.prepare import prepare_lmdb
-from basicsr_entropy.data.lmdb.recipe import Recipe
+from basicsr_entropy.data.prepare.prepare import prepare_lmdb
+from basicsr_entropy.data.prepare.recipe import Recipe
 
 
 @pytest.fixture
@@ -92,11 +92,15 @@ def test_reads_databases(lolv1, tmp_path, encoding):
 @pytest.mark.parametrize(
     ('options', 'error', 'message'),
     [
-        ({'degradation': {'exposur': [1, 2]}}, KeyError, r"degradation.exposur: there is no such .* 'exposure'"),
-        ({'degradation': {'exposure': 3}}, ValueError, r'degradation: exposure must be a list of two numbers'),
+        (
+            {'degradation': {'exposur': [1, 2]}},
+            KeyError,
+            r"degradation.exposur: unknown option; did you mean 'exposure'",
+        ),
+        ({'degradation': {'exposure': 3}}, ValueError, r'degradation.exposure: must be a list of numbers, got 3'),
         ({'degradation': {'exposure': [5, 4]}}, ValueError, 'the lower first'),
-        ({'degradation': {'gamma': 0}}, ValueError, 'gamma must be positive'),
-        ({'degradation': {'bits': 0}}, ValueError, 'bits must be a whole number from 1 to 16'),
+        ({'degradation': {'gamma': 0}}, ValueError, 'degradation.gamma: must be positive'),
+        ({'degradation': {'bits': 0}}, ValueError, 'degradation.bits: must be an integer from 1 to 16'),
         ({'dataroot_gt': None}, KeyError, r'datasets.val \(photos\).dataroot_gt: missing'),
         ({'dataroot_gt': '/nowhere'}, FileNotFoundError, 'dataroot_gt: no folder /nowhere'),
         ({'gt_sice': 3}, KeyError, 'gt_sice'),

@@ -11,8 +11,8 @@ import torch
 from helpers import photograph, write_image, write_pairs
 
 from basicsr_entropy.data.datasets import LowLightPairedDataset
-from basicsr_entropy.data.lmdb.prepare import prepare_lmdb
-from basicsr_entropy.data.lmdb.recipe import Recipe
+from basicsr_entropy.data.prepare.prepare import prepare_lmdb
+from basicsr_entropy.data.prepare.recipe import Recipe
 from basicsr_entropy.data.sets.backends import FolderImages, LmdbImages, MMEngineImages, image_source
 
 
@@ -100,11 +100,11 @@ def test_lists_in_basicsrs_format_keep_their_meaning(tmp_path, server):
             ValueError,
             'filename_tmpl: with io_backend.type mmengine it needs a meta_info_file',
         ),
-        ({'dataroot_gt': None}, ValueError, 'give dataroot, or dataroot_lq and dataroot_gt'),
+        ({'dataroot_gt': None}, KeyError, 'dataroot: missing; give it, or dataroot_lq and dataroot_gt'),
         (
             {'dataroot': 'x', 'dataroot_lq': None, 'dataroot_gt': None},
             ValueError,
-            'mmengine takes dataroot_lq and dataroot_gt instead of dataroot',
+            'io_backend.type: mmengine needs dataroot_lq and dataroot_gt instead of dataroot',
         ),
     ],
     ids=str,

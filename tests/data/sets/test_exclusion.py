@@ -1,7 +1,7 @@
 import pytest
 
 from basicsr_entropy.data.datasets import LowLightPairedDataset
-from basicsr_entropy.data.lmdb.prepare import prepare_lmdb
+from basicsr_entropy.data.prepare.prepare import prepare_lmdb
 from basicsr_entropy.data.sets.exclusion import is_excluded, read_exclusion
 
 

@@ -2,7 +2,7 @@
 
 from helpers import write_pairs
 
-from basicsr_entropy.data.lmdb.prepare import prepare_lmdb
+from basicsr_entropy.data.prepare.prepare import prepare_lmdb
 from basicsr_entropy.data.sets.selection import layout_and_split
 
 

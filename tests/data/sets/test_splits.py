@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from helpers import photograph, write_image, write_pairs
 
-from basicsr_entropy.data.lmdb.prepare import prepare_lmdb
-from basicsr_entropy.data.lmdb.recipe import Recipe
+from basicsr_entropy.data.prepare.prepare import prepare_lmdb
+from basicsr_entropy.data.prepare.recipe import Recipe
 from basicsr_entropy.data.sets.backends import FolderImages
 from basicsr_entropy.data.sets.splits import Split, find_splits
 

@@ -16,10 +16,10 @@ from helpers import manifest_of, write_pairs
 from tqdm import tqdm
 
 from basicsr_entropy.data.datasets import LowLightPairedDataset
-from basicsr_entropy.data.lmdb import recipe, writer
-from basicsr_entropy.data.lmdb.prepare import prepare_lmdb
-from basicsr_entropy.data.lmdb.reader import LmdbReader, read_shapes
-from basicsr_entropy.data.lmdb.recipe import Recipe
+from basicsr_entropy.data.lmdb import LmdbReader, read_shapes
+from basicsr_entropy.data.prepare import recipe, writer
+from basicsr_entropy.data.prepare.prepare import prepare_lmdb
+from basicsr_entropy.data.prepare.recipe import Recipe
 
 RECIPE = Recipe('png', 20, 12)
 
@@ -165,8 +165,8 @@ def test_killed_while_it_renames(source, tmp_path, renamed):
 
 
 def journal_rows(source):
-    from basicsr_entropy.data.lmdb.journal import _entry
-    from basicsr_entropy.data.lmdb.recipe import PairEncoder
+    from basicsr_entropy.data.prepare.journal import _entry
+    from basicsr_entropy.data.prepare.recipe import PairEncoder
     from basicsr_entropy.data.sets.splits import find_splits
 
     (split,) = find_splits(source)

@@ -11,9 +11,10 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from basicsr_entropy._images import of_any_size
-from basicsr_entropy.data.lmdb.reader import lmdb_key, read_manifest
-from basicsr_entropy.data.lmdb.recipe import PairEncoder, Recipe, stamps_of
-from basicsr_entropy.data.lmdb.writer import LmdbSplitWriter
+from basicsr_entropy._version import __version__
+from basicsr_entropy.data.lmdb import lmdb_key, read_manifest
+from basicsr_entropy.data.prepare.recipe import PairEncoder, Recipe, stamps_of
+from basicsr_entropy.data.prepare.writer import LmdbSplitWriter
 from basicsr_entropy.data.sets.layouts import check_splits
 from basicsr_entropy.data.sets.pairing import ROLES, Pair
 from basicsr_entropy.data.sets.splits import Split, find_splits
@@ -127,11 +128,9 @@ def _plan(root: str | Path, layout: str, splits: Sequence[str] | None) -> list[S
 
 def _describe(split: Split, recipe: Recipe) -> dict[str, Any]:
     """The plan of a run, which must be equal when the run is resumed; see `LmdbSplitWriter`."""
-    import basicsr_entropy
-
     names = hashlib.sha256('\n'.join(f'{p.key}\t{p.lq}\t{p.gt}' for p in split.pairs).encode(errors='surrogateescape'))
     return {
-        'package': f'basicsr-entropy {basicsr_entropy.__version__}',
+        'package': f'basicsr-entropy {__version__}',
         'layout': split.layout,
         'split': split.name,
         'source': {role: str(Path(split.source(role).root).resolve()) for role in ROLES},

@@ -11,10 +11,10 @@ from PIL import Image
 
 import basicsr_entropy
 from basicsr_entropy.data.datasets import LowLightPairedDataset
-from basicsr_entropy.data.lmdb import writer
-from basicsr_entropy.data.lmdb.prepare import estimate, prepare_lmdb
-from basicsr_entropy.data.lmdb.reader import LmdbReader, read_shapes
-from basicsr_entropy.data.lmdb.recipe import Recipe
+from basicsr_entropy.data.lmdb import LmdbReader, read_shapes
+from basicsr_entropy.data.prepare import writer
+from basicsr_entropy.data.prepare.prepare import estimate, prepare_lmdb
+from basicsr_entropy.data.prepare.recipe import Recipe
 
 
 def test_keeps_the_bytes_of_every_image(lolv1, tmp_path):

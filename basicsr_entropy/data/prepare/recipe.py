@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from basicsr_entropy._checks import check_choice
 from basicsr_entropy._images import decode_image, size_of
-from basicsr_entropy.data.lmdb.reader import RAW_DTYPES, lmdb_key
+from basicsr_entropy.data.lmdb import RAW_DTYPES, lmdb_key
 from basicsr_entropy.data.sets.pairing import Pair
 
 ENCODINGS = ('keep', 'png', 'raw')

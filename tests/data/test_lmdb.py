@@ -9,9 +9,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from basicsr_entropy.data.datasets import LowLightPairedDataset
-from basicsr_entropy.data.lmdb.prepare import prepare_lmdb
-from basicsr_entropy.data.lmdb.reader import LmdbReader
-from basicsr_entropy.data.lmdb.recipe import Recipe
+from basicsr_entropy.data.lmdb import LmdbReader
+from basicsr_entropy.data.prepare.prepare import prepare_lmdb
+from basicsr_entropy.data.prepare.recipe import Recipe
 
 
 @pytest.fixture(params=['keep', 'raw'])

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from basicsr_entropy.data.lmdb.reader import meta_line
-from basicsr_entropy.data.lmdb.recipe import EncodedPair
+from basicsr_entropy.data.lmdb import meta_line
+from basicsr_entropy.data.prepare.recipe import EncodedPair
 
 
 class Journal:

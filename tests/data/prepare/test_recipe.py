@@ -3,7 +3,7 @@ import pytest
 from helpers import photograph
 
 from basicsr_entropy._images import decode_image
-from basicsr_entropy.data.lmdb.recipe import Recipe
+from basicsr_entropy.data.prepare.recipe import Recipe
 
 
 def starts_of_basicsr(length, size, step, thresh):

@@ -1,1 +1,0 @@
-"""Image databases in BasicSR's LMDB format: reading them, and writing them from published datasets."""

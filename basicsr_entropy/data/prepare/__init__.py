@@ -1,0 +1,1 @@
+"""Published datasets to LMDB databases: cutting, encoding, writing, resuming."""
