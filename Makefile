@@ -16,7 +16,7 @@ help:
 	@echo 'make lint      run ruff, import-linter and mypy;   make format   fix what ruff can fix'
 	@echo 'make coverage  run the test suite with coverage; report in htmlcov/'
 	@echo 'make docs      build the documentation site in site/;   make notebook   execute its notebook anew'
-	@echo 'make options   write options/ from the templates in basicsr_entropy/config/templates'
+	@echo 'make options   write options/, its JSON schema and the tables of docs/options.md from the package'
 	@echo 'make clean     remove what the demo and the other targets wrote'
 
 env: $(VENV)/installed-dev
@@ -59,6 +59,8 @@ notebook: env
 
 options: env
 	$(BIN)/python -m basicsr_entropy.config.templates --write options
+	$(BIN)/python -m basicsr_entropy.config.schema options/schema.json
+	$(BIN)/python -m basicsr_entropy.config.reference docs/options.md
 
 datasets/demo_photographs: | $(VENV)/installed
 	$(BIN)/python scripts/make_sample.py --out $@

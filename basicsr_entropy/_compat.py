@@ -1,8 +1,8 @@
-"""What basicsr 1.4.2 needs on today's torch and on machines without CUDA: one function a fault.
+"""Patches of basicsr 1.4.2 for current torch versions and for machines without CUDA, one function per fault.
 
-`before_import` mends what keeps basicsr from being imported, `after_import` what its pipelines get wrong. Each function
-replaces one name in memory, does nothing where the fault is absent, and may be called again. Installed files stay as
-they are.
+`before_import` patches what makes the import of basicsr fail, `after_import` the faults of its pipelines. Each function
+replaces names in memory, does nothing if the fault is absent, and may be called repeatedly. Installed files are not
+changed.
 """
 
 import functools
@@ -23,25 +23,25 @@ _MARK = '_basicsr_entropy'
 
 
 def before_import() -> None:
-    """Makes `import basicsr` possible."""
+    """Patches what makes `import basicsr` fail."""
     torchvision_without_operators()
     functional_tensor_module()
 
 
 def after_import() -> None:
-    """Mends basicsr's pipelines; basicsr must be importable."""
+    """Patches basicsr's pipelines; basicsr must have been imported."""
     launcher_without_cuda()
     option_parser()
     resume_state()
-    whole_checkpoints()
+    atomic_checkpoints()
     mixed_loss_terms()
 
 
 def torchvision_without_operators() -> None:
-    """A CPU build of torch beside the registry's torchvision: `operator torchvision::nms does not exist`.
+    """With a CPU build of torch, torchvision from PyPI fails: `operator torchvision::nms does not exist`.
 
-    torchvision's compiled operators do not load there, but registering their fake kernels needs their schemas. With
-    the schemas declared everything basicsr uses of torchvision works. https://github.com/pytorch/pytorch/issues/122494
+    Its compiled operators cannot be loaded there, but the registration of their fake kernels needs their schemas. With
+    the schemas declared, all that basicsr uses of torchvision works. https://github.com/pytorch/pytorch/issues/122494
     """
     try:
         importlib.import_module('torchvision')
@@ -54,7 +54,7 @@ def torchvision_without_operators() -> None:
         for operator in ('nms', 'qnms'):
             library.define(f'{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
         torchvision = importlib.import_module('torchvision')
-        setattr(torchvision, _MARK, library)  # a library that is collected takes its operators along
+        setattr(torchvision, _MARK, library)  # its operators disappear when it is garbage-collected
 
 
 def functional_tensor_module() -> None:
@@ -72,7 +72,7 @@ def functional_tensor_module() -> None:
 
 
 def _replace(owner: object, name: str, make) -> None:
-    """Puts make(original) in the place of owner.name, once."""
+    """Replaces owner.name by make(original), once."""
     original = getattr(owner, name)
     if not hasattr(original, _MARK):
         replacement = functools.wraps(original)(make(original))
@@ -81,9 +81,9 @@ def _replace(owner: object, name: str, make) -> None:
 
 
 def launcher_without_cuda() -> None:
-    """`--launcher pytorch` divides by the number of GPUs, asks for NCCL and wraps networks for a GPU.
+    """`--launcher pytorch` divides by the number of GPUs, requires NCCL, and wraps networks for a GPU.
 
-    Where there is no CUDA, gloo and a wrapper without devices take their places.
+    Without CUDA, the gloo backend and a wrapper without devices are used instead.
     https://github.com/XPixelGroup/BasicSR/blob/v1.4.2/basicsr/utils/dist_util.py
     """
     from basicsr.models.base_model import BaseModel
@@ -115,36 +115,31 @@ def launcher_without_cuda() -> None:
 def option_parser() -> None:
     """BasicSR's parser evaluates the values of `--force_yml` as Python and ignores `path.experiments_root`.
 
-    Its place is taken by `config.parse_options`, here without checks: stock models may read keys of their own.
+    `config.parse_options` replaces it, without checks of the options: they belong to this package's command line.
     https://github.com/XPixelGroup/BasicSR/blob/v1.4.2/basicsr/utils/options.py
     """
     from basicsr import test, train
 
     from basicsr_entropy.config import parse_options
 
-    _replace(train, 'parse_options', lambda original: _forwarding(parse_options))
-    _replace(test, 'parse_options', lambda original: _forwarding(parse_options))
-
-
-def _forwarding(function):
-    """A function of its own that calls another one, so that marking it leaves the other as it is."""
-    return lambda *args, **kwargs: function(*args, **kwargs)
+    for module in (train, test):
+        _replace(module, 'parse_options', lambda original: functools.partial(parse_options))
 
 
 def resume_state() -> None:
-    """Resuming calls torch.cuda.current_device(), and `--auto_resume` looks under ./experiments only.
+    """Resuming calls torch.cuda.current_device(), and `--auto_resume` searches ./experiments only.
 
-    Here the state is loaded to the CPU, from where optimisers move it to their parameters' device; it is looked for
-    under `path.training_states`; and one that is torn, or whose networks are, is passed over for the newest whole one.
+    The replacement loads the state to the CPU, from where optimisers move it to the device of their parameters. It
+    searches `path.training_states`, and skips states that are truncated or whose checkpoints are.
     https://github.com/XPixelGroup/BasicSR/blob/v1.4.2/basicsr/train.py
     """
     from basicsr import train
 
-    def load_whole(path, opt):
+    def load_intact(path, opt):
         state = torch.load(path, map_location='cpu', weights_only=True)
         for key in opt:
             if key.startswith('network_'):
-                _check_whole(Path(opt['path']['models'], f'net_{key.removeprefix("network_")}_{state["iter"]}.pth'))
+                _check_intact(Path(opt['path']['models'], f'net_{key.removeprefix("network_")}_{state["iter"]}.pth'))
         return state
 
     def make(original):
@@ -155,13 +150,13 @@ def resume_state() -> None:
                 numbered = [path for path in folder.glob('*.state') if path.stem.isdecimal()]
                 for path in sorted(numbered, key=lambda path: int(path.stem), reverse=True):
                     try:
-                        state, asked = load_whole(path, opt), str(path)
+                        state, asked = load_intact(path, opt), str(path)
                         break
-                    except Exception as error:  # whatever a torn file does to the unpickler
+                    except Exception as error:  # truncated files raise various errors
                         print(f'Not resuming from {path}: {first_line(error)}', file=sys.stderr, flush=True)
             elif asked:
                 try:
-                    state = load_whole(asked, opt)
+                    state = load_intact(asked, opt)
                 except Exception as error:
                     raise ValueError(f'path.resume_state: cannot resume from {asked}: {first_line(error)}') from error
             if state is not None:
@@ -174,53 +169,53 @@ def resume_state() -> None:
     _replace(train, 'load_resume_state', make)
 
 
-def _check_whole(path: Path) -> None:
-    """Raises an error unless the file is a whole checkpoint; its index comes last, and tensors stay on disk."""
+def _check_intact(path: Path) -> None:
+    """Raises an error if a checkpoint is truncated; tensors stay on disk, since the index at its end tells."""
     torch.load(path, map_location='cpu', weights_only=True, mmap=True)
 
 
-def whole_checkpoints() -> None:
+def atomic_checkpoints() -> None:
     """Networks and states are written in place: a run that is killed while it writes leaves a truncated checkpoint.
 
-    Here they are written into a private folder, synced to disk and renamed, and a write that fails is an error, not a
-    warning in the log.
+    The replacement writes them into a private folder, syncs them to disk and renames them. A write that fails is an
+    error, not a warning in the log.
     https://github.com/XPixelGroup/BasicSR/blob/v1.4.2/basicsr/models/base_model.py
     """
     from basicsr.models.base_model import BaseModel
     from basicsr.utils.dist_util import get_dist_info
 
-    def write_beside(key):
+    def write_atomically(key):
         def make(original):
             def save(self, *args, **kwargs):
                 if get_dist_info()[0] != 0:
                     return
                 final = Path(self.opt['path'][key])
-                beside = final / '.writing'
-                shutil.rmtree(beside, ignore_errors=True)  # of a run that was killed
-                beside.mkdir(parents=True)
-                self.opt['path'][key] = str(beside)
+                private = final / '.writing'
+                shutil.rmtree(private, ignore_errors=True)  # of a run that was killed
+                private.mkdir(parents=True)
+                self.opt['path'][key] = str(private)
                 try:
                     original(self, *args, **kwargs)
-                    for path in beside.iterdir():
+                    for path in private.iterdir():
                         try:
-                            _check_whole(path)
+                            _check_intact(path)
                         except Exception as error:
                             raise OSError(f'could not write {final / path.name}; is the disk full?') from error
                         replace_durably(path, final / path.name)
                 finally:
                     self.opt['path'][key] = str(final)
-                    shutil.rmtree(beside)
+                    shutil.rmtree(private)
 
             return save
 
         return make
 
-    _replace(BaseModel, 'save_network', write_beside('models'))
-    _replace(BaseModel, 'save_training_state', write_beside('training_states'))
+    _replace(BaseModel, 'save_network', write_atomically('models'))
+    _replace(BaseModel, 'save_training_state', write_atomically('training_states'))
 
 
 def mixed_loss_terms() -> None:
-    """Models log the value of a loss only; here the terms of every `MixedLoss` are logged beside its sum.
+    """Models log only the value of a loss. The replacement also logs the terms of every `MixedLoss`.
 
     The sum is found among the logged values by its memory, because models name it differently: `l_pix` in SRModel,
     `l_g_pix` in SRGANModel. A term is logged under the sum's name followed by its own: `l_pix_L1Loss`.

@@ -1,4 +1,4 @@
-"""How error messages are worded. Knows nothing but Python."""
+"""Wording of error messages. Depends on the standard library only."""
 
 import difflib
 from collections.abc import Iterable

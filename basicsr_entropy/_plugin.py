@@ -1,7 +1,7 @@
-"""What makes this package a plugin: as soon as basicsr is imported, it is patched and its registries are filled.
+"""Plugs the package into BasicSR: when basicsr is imported, it is patched and its registries are filled.
 
-Importing basicsr takes seconds, so that is left to whoever needs it. `install` puts a hook into Python's import system
-that runs once, around the import of basicsr.
+The import of basicsr takes seconds, so this package does not trigger it. `install` adds a hook to Python's import
+system that runs once, around the import of basicsr.
 """
 
 import importlib
@@ -11,7 +11,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-# registry of basicsr.utils.registry: the modules of this package and the names that they put into it
+# by registry of basicsr.utils.registry: modules of this package, and the names that are registered from them
 REGISTERED: dict[str, dict[str, tuple[str, ...]]] = {
     'LOSS_REGISTRY': {
         'losses.entropy_loss': ('SpatialEntropyLoss',),
@@ -38,7 +38,7 @@ REGISTERED: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def install() -> None:
-    """Fills basicsr's registries now if basicsr is imported already, else as soon as it is. May be called again."""
+    """Fills basicsr's registries, now if basicsr has been imported, else when it is. May be called repeatedly."""
     if 'basicsr' in sys.modules:
         _after_import()
     elif not any(isinstance(finder, _BasicSRHook) for finder in sys.meta_path):
@@ -59,7 +59,7 @@ def _after_import() -> None:
 
 
 class _BasicSRHook(MetaPathFinder):
-    """Finds basicsr as Python itself would, and wraps the execution of its top-level module."""
+    """Finds basicsr as Python would, and wraps the execution of its top-level module."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -1,4 +1,4 @@
-"""BasicSR's registries: entering this package's classes and functions, and looking up names."""
+"""Registering in BasicSR's registries, and looking up their entries."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
@@ -9,7 +9,7 @@ PACKAGE = __name__.partition('.')[0]
 
 
 class Registry(Protocol):
-    """What is used of basicsr.utils.registry.Registry."""
+    """The part of basicsr.utils.registry.Registry that is used here."""
 
     _name: str
 
@@ -22,7 +22,7 @@ def register(registry: Registry, entries: Iterable[Any]) -> None:
     """Registers classes or functions under their own names; registering them again changes nothing.
 
     Raises:
-        KeyError: If a name is taken by something that is not this package's.
+        KeyError: If a name is taken by a class or function of another package.
     """
     known = dict(iter(registry))
     for entry in entries:
@@ -37,15 +37,15 @@ def register(registry: Registry, entries: Iterable[Any]) -> None:
 
 
 def look_up(registry: Registry, name: str, path: str) -> Any:
-    """What a name stands for in the registry.
+    """Looks up an entry of a registry.
 
     Args:
         registry: One of BasicSR's registries.
         name: Name of an entry.
-        path: Where the name stands in the option file, for the error.
+        path: Path of the name in the option file, for the error message.
 
     Raises:
-        KeyError: If there is no such entry; names the option path and the nearest entry.
+        KeyError: If there is no such entry; names the option path and the most similar entry.
     """
     known = dict(iter(registry))
     for candidate in (name, f'{name}_basicsr'):  # BasicSR adds a suffix to some of its own
@@ -56,7 +56,7 @@ def look_up(registry: Registry, name: str, path: str) -> Any:
 
 
 def look_up_type(registry: Registry, options: Mapping[str, Any], path: str) -> Any:
-    """What options['type'] stands for in the registry; errors as in `look_up`, also for a missing type."""
+    """Looks up the entry that options['type'] names; raises KeyError as `look_up`, also if the type is missing."""
     if not isinstance(options, Mapping) or options.get('type') is None:
         raise KeyError(f'{path}.type: missing; it names an entry of the {registry._name} registry')
     return look_up(registry, options['type'], f'{path}.type')

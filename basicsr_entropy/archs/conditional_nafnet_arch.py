@@ -144,7 +144,7 @@ class ConditionalNAFNet(nn.Module):
         x = self.intro(x)
         skips = []
         for encoder, down in zip(self.encoders, self.downs):
-            for block in encoder:
+            for block in encoder.children():
                 x = block(x, time)
             skips.append(x)
             x = down(x)
@@ -152,6 +152,6 @@ class ConditionalNAFNet(nn.Module):
             x = block(x, time)
         for decoder, up in zip(self.decoders, self.ups):
             x = up(x) + skips.pop()
-            for block in decoder:
+            for block in decoder.children():
                 x = block(x, time)
         return self.ending(x)[..., :height, :width]

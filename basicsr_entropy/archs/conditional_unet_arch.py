@@ -197,14 +197,16 @@ class ConditionalUNet(nn.Module):
 
         x = first = self.init_conv(x)
         skips = []
-        for block1, block2, attend, down in self.downs:
+        for level in self.downs:
+            block1, block2, attend, down = level.children()
             x = block1(x, time)
             skips.append(x)
             x = attend(block2(x, time))
             skips.append(x)
             x = down(x)
         x = self.mid_block2(self.mid_attn(self.mid_block1(x, time)), time)
-        for block1, block2, attend, up in self.ups:
+        for level in self.ups:
+            block1, block2, attend, up = level.children()
             x = block1(torch.cat((x, skips.pop()), dim=1), time)
             x = block2(torch.cat((x, skips.pop()), dim=1), time)
             x = up(attend(x))

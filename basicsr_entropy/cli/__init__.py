@@ -70,7 +70,7 @@ def _run(words: Sequence[str], chosen: str | None, module: ModuleType | None) ->
     if chosen is not None and module is None:
         parser.error(f"no command '{chosen}'{suggestion(chosen, COMMANDS)}")
     args = parser.parse_args(words)
-    return module.run(args)
+    return args.run(args)
 
 
 class _CommandParser(argparse.ArgumentParser):
@@ -102,6 +102,7 @@ def _parser(chosen: str | None, module: ModuleType | None) -> argparse.ArgumentP
         command = commands.add_parser(name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
         if name == chosen and module is not None:
             module.add_arguments(command)
+            command.set_defaults(run=module.run)
             _add_traceback(command)
     return parser
 

@@ -2,7 +2,9 @@
 
 import argparse
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from basicsr_entropy.cli._arguments import example
 
@@ -41,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the command; returns its exit code.
 
     Raises:
-        ValueError: If a recipe, dataset or name is unfit; names the field.
+        ValueError: If a recipe, dataset or name is invalid; names the field.
         FileExistsError: If a file exists and may not be overwritten; nothing has been written.
     """
     if args.list:
@@ -69,9 +71,10 @@ def _list() -> int:
 def _write_one(args: argparse.Namespace) -> int:
     from basicsr_entropy.config.templates import render, usual_dataroot, usual_dataset, write_option_files
 
-    dataset = usual_dataset(args.recipe) if args.dataset is None else args.dataset
+    refuse: Callable[[str], NoReturn] = args.refuse
+    dataset: str | None = usual_dataset(args.recipe) if args.dataset is None else args.dataset
     if dataset is None:
-        args.refuse(f'the recipe {args.recipe} suits every dataset: --dataset is required; --list shows them')
+        refuse(f'the recipe {args.recipe} suits every dataset: --dataset is required; --list shows them')
     out = Path(args.out).expanduser()
     if out.suffix not in SUFFIXES:
         raise ValueError(f'out: an option file ends in {" or ".join(SUFFIXES)}, got {out}')

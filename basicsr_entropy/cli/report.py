@@ -10,23 +10,25 @@ FLAGS = OPTION_FILE_FLAGS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the option file of the test run and the picture to write."""
     parser.description = (
-        'Measure the outputs of `basicsr-entropy test` against the ground truth, print a table of metrics, and write\n'
-        'a picture of inputs, outputs and ground truth side by side.'
+        'Print the metrics that `basicsr-entropy test` wrote to results/NAME/metrics.json beside those of the inputs,\n'
+        'and write a picture of inputs, outputs and ground truth side by side.'
     )
     parser.epilog = example('basicsr-entropy report -opt options/test/LOLv1/irsde_small.yml')
-    add_option_file(parser, 'option file of the test run')
+    add_option_file(parser, 'option file that was tested: of a test, or of the training')
     parser.add_argument('--picture', metavar='FILE', help='file of the picture (default: results/NAME/comparison.png)')
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints the table and writes the picture."""
     from basicsr_entropy.config import read_option_file
-    from basicsr_entropy.training import report
+    from basicsr_entropy.config.testing import as_test_options
+    from basicsr_entropy.training.report import compare_results, print_table, write_picture
+    from basicsr_entropy.training.results import results_root
 
-    options = read_option_file(args.opt)
-    compared = report.compare_results(options)
-    picture = args.picture or report.results_root(options) / 'comparison.png'
-    report.write_picture(compared, picture)
-    report.print_table(compared, options['name'])
+    options = as_test_options(read_option_file(args.opt))
+    compared = compare_results(options)
+    picture = args.picture or results_root(options) / 'comparison.png'
+    write_picture(compared, picture)
+    print_table(compared, options['name'])
     print(f'picture: {picture}')
     return 0

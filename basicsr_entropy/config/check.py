@@ -10,15 +10,17 @@ import inspect
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from basicsr_entropy._errors import suggestion
 from basicsr_entropy._registry import PACKAGE, look_up
 from basicsr_entropy.config.run import SCHEDULERS, CropPhases, Dataset, Optimizer, Run, dataset_path
-from basicsr_entropy.config.section import Problem, Section, inner_section, join, raise_first, section_of
+from basicsr_entropy.config.section import Problem, Section, join, raise_first, section_at, section_of
 
 METRIC_IMAGES = ('img', 'img2')  # arguments of a metric that are not options
 METRIC_KEYS = ('better',)  # read by BasicSR's models
+
+_Section = TypeVar('_Section', bound=Section)
 
 
 def check_options(options: Mapping[str, Any], is_train: bool, files: bool = True) -> None:
@@ -88,7 +90,7 @@ def keys_read_by(source: Any) -> frozenset[str] | None:
     return frozenset(found)
 
 
-def options_section(cls: type | None, default: type[Section]) -> tuple[type[Section], frozenset[str] | None]:
+def options_section(cls: type | None, default: type[_Section]) -> tuple[type[_Section], frozenset[str] | None]:
     """The section that describes a registered class, and further keys that it may read (None: any)."""
     if cls is None:
         return default, None
@@ -128,7 +130,7 @@ def _sections(options: Mapping[str, Any], model: type | None) -> Iterator[Proble
     section, read = options_section(model, Run)
     networks = [key.removeprefix('network_') for key in options if key.startswith('network_')]
     by_network = [f'{kind}_{name}' for kind in ('pretrain_network', 'strict_load', 'param_key') for name in networks]
-    fields = {key: inner_section(section.model_fields[key]).model_fields for key in ('train', 'val', 'path', 'logger')}
+    fields = {key: section_at(section, key).model_fields for key in ('train', 'val', 'path', 'logger')}
     fields[''] = section.model_fields
 
     def is_the_models(where: str, key: str) -> bool:
@@ -205,8 +207,8 @@ def _dataset(dataset: Any, phase: str, options: Mapping[str, Any], is_train: boo
         for key in ('batch_size_per_gpu', 'num_worker_per_gpu'):
             if dataset.get(key) is None:
                 found = True
-                described = section.model_fields[key].description
-                yield Problem(join(path, key), f'missing; {described[0].lower()}{described[1:]}', KeyError)
+                described = section.model_fields[key].description or ''
+                yield Problem(join(path, key), f'missing; {described[:1].lower()}{described[1:]}', KeyError)
     if found or not files:
         return
     if _is_own(cls):
@@ -315,7 +317,7 @@ def _scheduler(train: Mapping[str, Any]) -> Iterator[Problem]:
     options = train.get('scheduler')
     if not isinstance(options, Mapping):
         return
-    section = SCHEDULERS.get(options.get('type'))
+    section = SCHEDULERS.get(str(options.get('type')))
     if section is None:
         what = 'missing' if options.get('type') is None else f"no schedule '{options['type']}'"
         yield Problem('train.scheduler.type', f'{what}; known are {", ".join(SCHEDULERS)}', KeyError)

@@ -7,15 +7,13 @@ from typing import Any
 import yaml
 
 
-def read_option_file(path: str | None) -> Mapping[str, Any] | None:
+def read_option_file(path: str | Path) -> Mapping[str, Any]:
     """Options as the file has them.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not YAML, or no mapping.
     """
-    if path is None:
-        return None
     if not Path(path).is_file():
         raise FileNotFoundError(f'options: no file {path}')
     try:

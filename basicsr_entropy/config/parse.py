@@ -71,7 +71,8 @@ def parse_options(
         phase and scale of each dataset, and the folders of the run below `path`; and the command line.
 
     Raises:
-        KeyError, ValueError, FileNotFoundError: If the file is missing or no option file, or `--force_yml` is unfit.
+        FileNotFoundError: If the option file does not exist.
+        KeyError, ValueError: If it is not an option file, or a change of `--force_yml` is invalid.
     """
     import torch
     from basicsr.utils import set_random_seed
@@ -112,7 +113,7 @@ def parse_options(
             opt['val']['val_freq'] = DEBUG_PERIOD
         opt['logger'] |= {'print_freq': 1, 'save_checkpoint_freq': DEBUG_PERIOD}
     if not is_train:
-        opt['val'].setdefault('suffix', None)  # which SRModel reads, though it may be left out
+        opt['val'].setdefault('suffix', None)  # SRModel reads it, though it is optional
     return opt, args
 
 

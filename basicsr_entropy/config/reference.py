@@ -5,86 +5,147 @@ A page of the documentation marks where a table goes, by the name of the table:
     <!-- options: val.sampler -->
     <!-- end -->
 
-`python -m basicsr_entropy.config.reference PAGE ...` replaces what stands between the marks.
+`python -m basicsr_entropy.config.reference PAGE ...` replaces what stands between the marks. A key that holds a section
+of its own links to the heading of the same name, so the page has a heading `sampler` for `val.sampler`.
 """
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
+import yaml
+from pydantic import create_model
+from pydantic.fields import FieldInfo
+
+from basicsr_entropy._checks import LARGEST_SEED
 from basicsr_entropy._files import atomic_write_text
 from basicsr_entropy.config.check import METRIC_IMAGES
 from basicsr_entropy.config.run import CosineScheduler, Dataset, Logger, MultiStepScheduler, Optimizer, Paths, Wandb
-from basicsr_entropy.config.section import Section, as_yaml, inner_section, section_of, wanted_value
+from basicsr_entropy.config.section import Section, inner_section, section_at, section_of, wanted_value
 
 MARK = re.compile(r'(<!-- options: (?P<name>[\w.]+) -->\n).*?(<!-- end -->)', re.DOTALL)
-EXTENDED = ('train', 'val', 'sampler', 'tile', 'logger', 'path', 'wandb', 'sde')  # sections with a table of their own
+# keys without an own section in the types: the registered class that their `type` names decides about their keys
+BY_TYPE = {'datasets': 'sections', 'network_g': 'section', 'scheduler': 'section', 'metrics': 'sections'}
+# order of the rows, which is that of an option file: these keys first and last, all others between them as declared
+FIRST = (
+    *('name', 'model_type', 'type', 'num_gpu', 'manual_seed'),
+    *('dataroot', 'layout', 'split', 'dataroot_lq', 'dataroot_gt'),
+)
+LAST = (
+    *('batch_size_per_gpu', 'gt_sizes', 'iters', 'mini_batch_sizes', 'phase', 'scale'),
+    *('datasets', 'sde', 'network_g', 'path', 'train', 'val', 'logger'),
+)
 
 
-def tables() -> dict[str, str]:
-    """Markdown tables by name: sections of the option file by their path, registered classes by their name."""
-    return {name: table(section, hidden) for name, (section, hidden) in _sections().items()}
-
-
-def _sections() -> dict[str, tuple[type[Section], tuple[str, ...]]]:
-    """Sections by the name of their table, each with the keys that are documented elsewhere."""
+def sections() -> dict[str, type[Section]]:
+    """The sections that have a table: those of the option file by their path, registered classes by their name."""
     import basicsr  # noqa: F401  (fills the registries)
     from basicsr.utils import registry as registries
 
-    run = registries.MODEL_REGISTRY.get('IRSDEModel').OPTIONS
-    inner = {name: inner_section(run.model_fields[name]) for name in ('sde', 'train', 'val')}
-    found: dict[str, tuple[type[Section], tuple[str, ...]]] = {'run': (run, ())}
-    found |= {name: (section, ()) for name, section in inner.items()}
-    for name in ('sampler', 'tile'):
-        found[f'val.{name}'] = (inner_section(inner['val'].model_fields[name]), ())
-    found |= {
-        'path': (Paths, ()),
-        'logger': (Logger, ()),
-        'logger.wandb': (Wandb, ()),
-        'train.optim_g': (Optimizer, ()),
-        'CosineAnnealingRestartLR': (CosineScheduler, ()),
-        'MultiStepRestartLR': (MultiStepScheduler, ()),
-        'loss': (run.LOSS_KEYS, ()),
-        'datasets': (Dataset, ()),
-    }
+    model = registries.MODEL_REGISTRY.get('IRSDEModel')
+    run = model.OPTIONS
+    found: dict[str, type[Section]] = {'run': run, 'datasets': Dataset}
     for name in ('LowLightPairedDataset', 'SyntheticLowLightDataset'):
-        found[name] = (registries.DATASET_REGISTRY.get(name).OPTIONS, _common(found))
-    paired, synthetic = (found[name][0] for name in ('LowLightPairedDataset', 'SyntheticLowLightDataset'))
-    found |= {name: (inner_section(paired.model_fields[name]), ()) for name in ('rescale', 'mixup')}
-    found['degradation'] = (inner_section(synthetic.model_fields['degradation']), ())
+        found[name] = registries.DATASET_REGISTRY.get(name).OPTIONS
+    for owner, keys in (
+        ('LowLightPairedDataset', ('rescale', 'mixup')),
+        ('SyntheticLowLightDataset', ('degradation',)),
+        ('run', ('sde', 'train', 'val')),
+        ('val', ('sampler', 'tile')),
+    ):
+        prefix = 'val.' if owner == 'val' else ''
+        found |= {prefix + key: section_at(found[owner], key) for key in keys}
+    found |= {
+        'path': Paths,
+        'logger': Logger,
+        'logger.wandb': Wandb,
+        'train.optim_g': _with_types(Optimizer, model.OPTIMIZERS),
+        'CosineAnnealingRestartLR': CosineScheduler,
+        'MultiStepRestartLR': MultiStepScheduler,
+        'loss': run.LOSS_KEYS,
+    }
     for registry, names in (
         (registries.LOSS_REGISTRY, ('SpatialEntropyLoss', 'MixedLoss', 'GaussianBlurL1Loss')),
         (registries.ARCH_REGISTRY, ('ConditionalNAFNet', 'ConditionalUNet')),
     ):
-        found |= {name: (section_of(registry.get(name)), ()) for name in names}
+        found |= {name: section_of(registry.get(name)) for name in names}
     for name in ('calculate_psnr_gt_mean', 'calculate_ssim_gt_mean', 'calculate_lpips'):
-        found[name] = (section_of(registries.METRIC_REGISTRY.get(name), without=METRIC_IMAGES), ())
+        found[name] = section_of(registries.METRIC_REGISTRY.get(name), without=METRIC_IMAGES)
     return found
 
 
-def _common(found: Mapping[str, Any]) -> tuple[str, ...]:
-    """Keys of every dataset, but for those that this package's datasets describe anew."""
-    return tuple(name for name in Dataset.model_fields if not name.startswith(('dataroot', 'io_', 'meta_')))
+def _with_types(section: type[Section], names: tuple[str, ...]) -> type[Section]:
+    """A section whose `type` is one of some names."""
+    described = FieldInfo(description=section.model_fields['type'].description)
+    return create_model(section.__name__, __base__=section, type=(Literal[names], described))
 
 
-def table(section: type[Section], hidden: tuple[str, ...] = ()) -> str:
-    """A Markdown table of a section: key, values, default, meaning."""
+def tables() -> dict[str, str]:
+    """The Markdown tables by name."""
+    return {name: table(section) for name, section in sections().items()}
+
+
+def table(section: type[Section]) -> str:
+    """A Markdown table of a section: key, values, default, meaning.
+
+    Keys that a dataset takes over from `Dataset` as they are have their rows in the table of `Dataset`.
+    """
     lines = ['| key | values | default | meaning |', '|---|---|---|---|']
-    for name, field in section.model_fields.items():
-        if name in hidden:
-            continue
-        default = '' if field.is_required() else as_yaml(_plain(field.get_default(call_default_factory=True)))
-        cells = [f'`{name}`', wanted_value(field), f'`{default}`' if default else 'required', field.description or '']
-        lines.append('| ' + ' | '.join(cell.replace('|', '\\|') for cell in cells) + ' |')
+    for name, field in sorted(_rows(section), key=lambda row: _position(row[0])):
+        default = 'required' if field.is_required() else f'`{_default(field)}`'
+        cells = (f'`{name}`', _values(name, field), default, field.description or '')
+        lines.append('| ' + ' | '.join(' '.join(cell.split()).replace('|', '\\|') for cell in cells) + ' |')
     return '\n'.join(lines) + '\n'
 
 
-def _plain(default: Any) -> Any:
-    if isinstance(default, Section):
-        return '{}' if not default.model_fields_set else default.model_dump(exclude_unset=True)
-    return list(default) if isinstance(default, tuple) else default
+def _rows(section: type[Section]) -> Iterator[tuple[str, FieldInfo]]:
+    common = Dataset.model_fields if issubclass(section, Dataset) and section is not Dataset else {}
+    for name, field in section.model_fields.items():
+        if name not in common or field.description != common[name].description:
+            yield name, field
+
+
+def _position(name: str) -> int:
+    return FIRST.index(name) - len(FIRST) if name in FIRST else LAST.index(name) + 1 if name in LAST else 0
+
+
+def _values(name: str, field: FieldInfo) -> str:
+    """What a key takes: choices as code, sections as links, everything else in the words of error messages."""
+    if name in BY_TYPE:
+        return f'[{BY_TYPE[name]}](#{name})'
+    if name == 'losses':
+        return 'a list of [losses](#losses)'
+    if inner_section(field) is not None:
+        return f'[section](#{name})'
+    union = isinstance(field.annotation, UnionType) or get_origin(field.annotation) is Union
+    branches = [FieldInfo.from_annotation(each) for each in get_args(field.annotation)] if union else [field]
+    words = [
+        _code(get_args(each.annotation)) if get_origin(each.annotation) is Literal else wanted_value(each)
+        for each in branches
+        if each.annotation is not type(None)
+    ]
+    between = ', or ' if any(' or ' in each for each in words) else ' or '
+    return between.join(words).removesuffix(f' and at most {LARGEST_SEED}')
+
+
+def _code(choices: Iterable[Any]) -> str:
+    *most, last = (f'`{_yaml(each)}`' for each in choices)
+    return f'{", ".join(most)} or {last}' if most else last
+
+
+def _default(field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=True)
+    return '{}' if isinstance(default, Section) else _yaml(list(default) if isinstance(default, tuple) else default)
+
+
+def _yaml(value: Any) -> str:
+    """A value as an option file has it."""
+    if value is None:
+        return '~'
+    return yaml.safe_dump(value, default_flow_style=True, width=float('inf')).removesuffix('...\n').strip()
 
 
 def fill(page: str) -> str:

@@ -48,11 +48,11 @@ class CropSchedule(Section):
     """Training crops that grow (Restormer, Zamir et al., CVPR 2022): size and batch of each phase."""
 
     gt_sizes: Annotated[list[PositiveInteger], MinLen(1)] | None = None
-    """Side of the training crops in each phase, in pixels; replaces gt_size."""
+    """Side length of the training crops in each phase, in pixels; replaces `gt_size`."""
     iters: Annotated[list[PositiveInteger], MinLen(1)] | None = None
-    """Iterations of each phase of gt_sizes; the last phase lasts until the end."""
+    """Iterations of each phase of `gt_sizes`; the last phase continues to the end."""
     mini_batch_sizes: Annotated[list[PositiveInteger], MinLen(1)] | None = None
-    """Images per GPU in each phase of gt_sizes; batch_size_per_gpu by default."""
+    """Images per GPU in each phase of `gt_sizes`, at most `batch_size_per_gpu`, which is the default."""
     batch_size_per_gpu: PositiveInteger = 1
     """Images per GPU in a training batch."""
 
@@ -92,11 +92,11 @@ class Dataset(CropSchedule):
     """A dataset, as BasicSR's pipelines and data loader read it."""
 
     name: Text
-    """Name in logs and output folders."""
+    """Name of the dataset in logs and output folders."""
     type: Text
     """Registered dataset class."""
     io_backend: ImageBackend | None = None
-    """Where images are read from: {type: disk} or {type: lmdb}."""
+    """Where the images are read from: `{type: disk}` or `{type: lmdb}`."""
     dataroot_gt: Text | None = None
     """Folder or LMDB database of the ground-truth images."""
     dataroot_lq: Text | None = None
@@ -104,33 +104,33 @@ class Dataset(CropSchedule):
     meta_info_file: Text | None = None
     """File that lists the images, one per line."""
     filename_tmpl: Text = '{}'
-    """Template of the low-quality image's base name; {} stands for the ground truth's base name."""
+    """Base name of the low-quality image; `{}` stands for the base name of the ground truth."""
     gt_size: PositiveInteger | None = None
-    """Side of the training crops in pixels."""
+    """Side length of the training crops, in pixels."""
     use_hflip: bool = False
     """Random horizontal flips in training."""
     use_rot: bool = False
     """Random quarter turns and vertical flips in training."""
     mean: list[float] | None = None
-    """Subtracted from each channel, RGB."""
+    """Subtracted from the channels, RGB; `mean` and `std` go together."""
     std: list[float] | None = None
-    """Each channel is divided by it, RGB."""
+    """The channels are divided by it, RGB."""
     color: Literal['y'] | None = None
-    """y: the luma channel of YCbCr instead of RGB."""
+    """`y`: the luma channel of YCbCr instead of RGB."""
     num_worker_per_gpu: NonNegativeInteger | None = None
     """Processes per GPU that load training batches; 0 loads in the training process."""
     dataset_enlarge_ratio: PositiveInteger = 1
-    """How often each image occurs per epoch; larger values restart the loader less often."""
+    """How often each image occurs in an epoch; larger values restart the data loader less often."""
     prefetch_mode: Literal['cpu', 'cuda'] | None = None
-    """Prefetching of training batches: cpu (a thread) or cuda (a stream; needs pin_memory)."""
+    """Prefetching of training batches: `cpu` (a thread) or `cuda` (a stream; needs `pin_memory`)."""
     num_prefetch_queue: PositiveInteger = 1
-    """Batches that the prefetching thread keeps ready."""
+    """Batches that the thread of `prefetch_mode: cpu` keeps ready."""
     pin_memory: bool = False
     """Load batches into page-locked memory."""
     persistent_workers: bool = False
     """Keep the loading processes between epochs."""
     use_shuffle: bool = True
-    """Accepted for BasicSR's option files, which carry it; training always shuffles."""
+    """Accepted because BasicSR's option files contain it; training always shuffles."""
 
 
 def dataset_path(opt: Mapping[str, Any]) -> str:
@@ -142,10 +142,10 @@ def dataset_path(opt: Mapping[str, Any]) -> str:
 
 
 class Optimizer(Section, extra='allow'):
-    """An optimiser; further keys are its own arguments."""
+    """An optimizer; further keys are its arguments."""
 
     type: Text
-    """Class of the optimiser."""
+    """Class of the optimizer."""
     lr: PositiveNumber
     """Learning rate."""
 
@@ -154,15 +154,15 @@ class MultiStepScheduler(Section):
     """Learning rate multiplied by gamma at milestones."""
 
     type: Literal['MultiStepLR', 'MultiStepRestartLR']
-    """Both names stand for the same schedule, with restarts."""
+    """Name of the schedule; both names stand for the same one."""
     milestones: list[NonNegativeInteger]
-    """Iterations at which the learning rate is multiplied by gamma."""
+    """Iterations at which the learning rate is multiplied by `gamma`."""
     gamma: PositiveNumber = 0.1
-    """Factor at each milestone."""
+    """Factor of the learning rate at each milestone."""
     restarts: list[NonNegativeInteger] = [0]
     """Iterations at which the schedule restarts."""
     restart_weights: list[PositiveNumber] = [1]
-    """Factor of the initial learning rate at each restart."""
+    """Factor of the initial learning rate from each restart on; one number per restart."""
 
     @model_validator(mode='after')
     def _as_many_weights(self) -> Self:
@@ -176,9 +176,9 @@ class CosineScheduler(Section):
     type: Literal['CosineAnnealingRestartLR']
     """Name of the schedule."""
     periods: Annotated[list[PositiveInteger], MinLen(1)]
-    """Iterations of each cosine period; together they must reach total_iter."""
+    """Iterations of each cosine period; together they must reach `total_iter`."""
     restart_weights: list[PositiveNumber] = [1]
-    """Factor of the initial learning rate in each period."""
+    """Factor of the initial learning rate in each period; one number per period."""
     eta_min: Annotated[float, Ge(0)] = 0
     """Learning rate at the end of each period."""
 
@@ -205,15 +205,15 @@ class Train(Section):
     """Training."""
 
     total_iter: PositiveInteger
-    """Iterations of the training."""
+    """Iterations of the training, at which it stops."""
     warmup_iter: Integer = -1
-    """Iterations over which the learning rate rises from zero; -1 for none."""
+    """Iterations over which the learning rate rises linearly from zero; -1 for none."""
     ema_decay: Decay = 0
-    """Decay of the exponential moving average of the weights; 0 keeps no average."""
+    """Decay of the exponential moving average (EMA) of the weights; 0 keeps no average."""
     optim_g: Optimizer
-    """Optimiser of network_g."""
+    """Optimizer of `network_g`."""
     scheduler: Typed
-    """Learning-rate schedule: CosineAnnealingRestartLR, MultiStepLR or MultiStepRestartLR."""
+    """Learning-rate schedule: `CosineAnnealingRestartLR`, `MultiStepLR` or `MultiStepRestartLR`, and its keys."""
 
 
 class Val(Section):
@@ -224,20 +224,20 @@ class Val(Section):
     save_img: bool
     """Write the output images."""
     suffix: str | None = None
-    """Ending of the output images' names in a test; the run's name by default."""
+    """Ending of the names of the output images in a test; the name of the run by default."""
     pbar: bool = False
-    """Show a progress bar."""
+    """Show a progress bar over the images."""
     metrics: dict[str, Typed] | None = None
-    """Metrics by names of your choice: registered functions, their arguments, `better: lower` where lower is better."""
+    """Metrics by names of your choice: a registered function each, and its arguments."""
 
 
 class Wandb(Section):
     """Weights & Biases."""
 
     project: Text | None = None
-    """Project to log to; none logs nothing there."""
+    """Project to log to; `~` turns wandb off."""
     resume_id: Text | None = None
-    """Run to resume."""
+    """ID of the wandb run to resume."""
 
 
 class Logger(Section):
@@ -246,61 +246,61 @@ class Logger(Section):
     print_freq: PositiveInteger
     """Iterations between log lines."""
     save_checkpoint_freq: PositiveInteger
-    """Iterations between checkpoints."""
+    """Iterations between checkpoints (weights and training state)."""
     use_tb_logger: bool
-    """Log to TensorBoard, under tb_logger/NAME."""
+    """Log to TensorBoard, in `tb_logger/NAME`."""
     wandb: Wandb | None = None
-    """Weights & Biases; needs use_tb_logger."""
+    """Weights & Biases; needs `use_tb_logger: true`."""
 
 
 class Paths(Section):
     """Weights to start from, and where outputs go."""
 
     pretrain_network_g: Text | None = None
-    """Weights to load into network_g: a file of BasicSR's, or a bare state dict."""
+    """File of weights to load into `network_g`: a checkpoint of BasicSR, or a bare state dict."""
     strict_load_g: bool = True
-    """Whether the weights must fit network_g exactly."""
+    """Whether the weights must fit `network_g` exactly."""
     param_key_g: Text | None = 'params'
-    """State dict to take from the file: params or params_ema; ~ for a bare one."""
+    """State dict to take from the checkpoint: `params` or `params_ema` (EMA weights); `~` for a bare state dict."""
     resume_state: Text | None = None
-    """Training state (.state) to resume from; `--auto_resume` finds the newest."""
+    """Training state (`.state`) to resume from; `--auto_resume` takes the newest."""
     ignore_resume_networks: list[Text] | None = None
-    """Networks whose weights are not taken from the resumed run."""
+    """Networks whose weights are not taken from the resumed run, such as `network_g`."""
     experiments_root: Text | None = None
-    """Folder of a training run; experiments/NAME by default."""
+    """Output folder of a training run; `experiments/NAME` by default."""
     results_root: Text | None = None
-    """Folder of a test run; results/NAME by default."""
+    """Output folder of a test run; `results/NAME` by default."""
 
 
 class Run(Section):
     """An option file."""
 
     name: Name
-    """Name of the run; its outputs go to experiments/NAME and results/NAME."""
+    """Name of the run; its outputs go to `experiments/NAME` and `results/NAME`."""
     model_type: Text
     """Registered model class."""
     num_gpu: Literal['auto'] | NonNegativeInteger
-    """GPUs of this process: auto takes all there are; 0 computes on the CPU."""
+    """GPUs of this process: `auto` takes all there are; 0 computes on the CPU."""
     manual_seed: Seed | None = None
-    """Seed of all random numbers; drawn at random by default."""
+    """Seed of all random number generators; drawn at random by default."""
     scale: PositiveInteger = 1
-    """Factor between the sizes of output and input."""
+    """Factor between the sizes of output and input; 1 for low-light enhancement."""
     find_unused_parameters: bool = False
-    """For distributed training of networks that do not use all their parameters."""
+    """For distributed training of networks that do not use all of their parameters."""
     dist_params: dict[str, Any] | None = None
-    """Arguments of the distributed backend, for --launcher slurm."""
+    """Arguments of the distributed backend, for `--launcher slurm`."""
     datasets: dict[str, Typed]
-    """Datasets by phase: train and val (val_1 ...) for training, test_1 ... for tests."""
+    """Datasets by phase: `train` and `val` (or `val_1`, `val_2` ...) for training, `test_1`, `test_2` ... for tests."""
     network_g: Typed
     """The network: a registered class and its arguments."""
     path: Paths
-    """Weights to start from, and where outputs go."""
+    """Weights to start from, and output folders."""
     train: Train | None = None
-    """Training; required for it."""
+    """Losses, optimizer and schedule; required for training."""
     val: Val | None = None
-    """Validation and tests; required for tests."""
+    """Sampling and metrics in validation and tests; required for tests."""
     logger: Logger | None = None
-    """Log and checkpoints; required for training."""
+    """Logs and checkpoints; required for training."""
 
     @field_validator('datasets')
     @classmethod

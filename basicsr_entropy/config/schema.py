@@ -1,6 +1,7 @@
 """The JSON schema of option files, by which editors complete and check them.
 
-Generated from the typed sections and the registries: `python -m basicsr_entropy.config.schema FILE` writes it.
+Generated from the typed sections and the registries: `python -m basicsr_entropy.config.schema FILE` writes it. It is as
+strict as `config.check` where keys are declared, and open where a model of another package may read further keys.
 """
 
 import json
@@ -13,9 +14,11 @@ from typing import Any
 from basicsr_entropy._files import atomic_write_text
 from basicsr_entropy.config.check import METRIC_IMAGES, METRIC_KEYS
 from basicsr_entropy.config.run import SCHEDULERS, Dataset
-from basicsr_entropy.config.section import Section, inner_section, section_of
+from basicsr_entropy.config.section import Section, section_of
 
 DRAFT = 'http://json-schema.org/draft-07/schema#'
+# pydantic keeps its own names for the bounds of integers that are converted before they are checked
+BOUNDS = {'ge': 'minimum', 'gt': 'exclusiveMinimum', 'le': 'maximum', 'lt': 'exclusiveMaximum'}
 Schema = dict[str, Any]
 
 
@@ -27,7 +30,7 @@ def option_schema() -> Schema:
     model = registries.MODEL_REGISTRY.get('IRSDEModel')
     definitions: dict[str, Schema] = {}
     schema = _of_section(model.OPTIONS, definitions)
-    datasets = {name: getattr(cls, 'OPTIONS', Dataset) for name, cls in registries.DATASET_REGISTRY}
+    datasets = {_plain(name): getattr(cls, 'OPTIONS', Dataset) for name, cls in registries.DATASET_REGISTRY}
     metrics = {
         _plain(name): section_of(metric, without=METRIC_IMAGES, extra=METRIC_KEYS)
         for name, metric in registries.METRIC_REGISTRY
@@ -38,17 +41,19 @@ def option_schema() -> Schema:
     definitions['loss'] = _by_type(losses, definitions, loss_keys)
     definitions['network'] = _by_type(networks, definitions)
     definitions['metric'] = _by_type(metrics, definitions)
-    definitions['dataset'] = _by_type(datasets, definitions, strict=lambda section: section is not Dataset)
+    definitions['dataset'] = _by_type(datasets, definitions, open_section=Dataset)
     definitions['scheduler'] = _by_type(SCHEDULERS, definitions)
+    for branch in definitions['loss']['allOf']:  # a sum of losses
+        if 'losses' in branch['then']['properties']:
+            branch['then']['properties']['losses'] |= {'items': _ref('loss'), 'minItems': 1}
 
     properties, train, val = schema['properties'], definitions['IRSDETrain'], definitions['IRSDEVal']
-    properties['model_type']['examples'] = sorted(name for name, _ in registries.MODEL_REGISTRY)
-    properties['network_g'] = _ref('network')
-    properties['datasets'] |= {'additionalProperties': _ref('dataset')}
+    properties['model_type']['examples'] = sorted(_plain(name) for name, _ in registries.MODEL_REGISTRY)
+    properties['datasets'] |= {'additionalProperties': _ref('dataset'), 'minProperties': 1}
+    for owner, key, name in ((properties, 'network_g', 'network'), (train['properties'], 'scheduler', 'scheduler')):
+        owner[key] = {'description': owner[key]['description'], 'allOf': [_ref(name)]}
     schema['patternProperties'] = {'^network_': _ref('network')}
     train['patternProperties'] = {'_opt$': {'anyOf': [_ref('loss'), {'type': 'null'}]}}
-    train['properties']['scheduler'] = _ref('scheduler')
-    train['properties']['optim_g']['properties'] = {'type': {'enum': list(model.OPTIMIZERS)}}
     val['properties']['metrics'] |= {'additionalProperties': _ref('metric')}
     # models of other packages may read further keys
     for section in (schema, train, val, definitions['Paths'], definitions['Logger']):
@@ -60,15 +65,18 @@ def option_schema() -> Schema:
         'path': [*definitions['Paths']['properties'], '^(pretrain_network|strict_load|param_key)_'],
         'logger': [*definitions['Logger']['properties']],
     }
-    schema['if'] = {'properties': {'model_type': {'const': 'IRSDEModel'}}}
-    schema['then'] = {
+    own = {
         **_only(known.pop('')),
         'properties': {key: _only(names) for key, names in known.items()},
     }
+    own['properties']['train']['properties'] = {'optim_g': {'properties': {'type': {'enum': [*model.OPTIMIZERS]}}}}
     return {
         '$schema': DRAFT,
         'title': 'BasicSR option file',
         **schema,
+        'description': 'An option file of BasicSR; the keys of basicsr-entropy included.',
+        'if': {'properties': {'model_type': {'const': 'IRSDEModel'}}, 'required': ['model_type']},
+        'then': own,
         'definitions': dict(sorted(definitions.items())),
     }
 
@@ -79,6 +87,7 @@ def write_schema(path: str | Path) -> None:
 
 
 def _plain(name: str) -> str:
+    """A registered name without the suffix that BasicSR appends to some of its own, and need not be written."""
     return name.removesuffix('_basicsr')
 
 
@@ -89,35 +98,63 @@ def _ref(name: str) -> Schema:
 def _of_section(section: type[Section], definitions: dict[str, Schema]) -> Schema:
     """The schema of a section; those of sections in it go to the definitions."""
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # defaults that JSON cannot express are left out
+        warnings.simplefilter('ignore')  # defaults that JSON cannot express are omitted
         schema = section.model_json_schema(ref_template='#/definitions/{model}')
     for name, inner in schema.pop('$defs', {}).items():
-        definitions[name] = _without_titles(inner)
-    return _without_titles(schema)
+        definitions[name] = _as_draft_07(inner)
+    return _as_draft_07(schema)
 
 
-def _without_titles(schema: Schema) -> Schema:
-    """pydantic titles every field with its own name."""
-    schema.pop('title', None)
-    for field in schema.get('properties', {}).values():
-        field.pop('title', None)
-    return schema
+def _as_draft_07(schema: Any, keywords: bool = True) -> Any:
+    """A schema of pydantic's, with the names of draft 7 and without titles, which only repeat the keys.
+
+    Args:
+        schema: A schema, or a part of one.
+        keywords: Whether the keys of a mapping are keywords of JSON schema; those of `properties` are options.
+    """
+    if isinstance(schema, list):
+        return [_as_draft_07(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if not keywords:
+        return {key: _as_draft_07(value) for key, value in schema.items()}
+    found = {
+        BOUNDS.get(key, key): value if key == 'default' else _as_draft_07(value, keywords=key != 'properties')
+        for key, value in schema.items()
+        if key != 'title'
+    }
+    if 'description' in found:
+        found['description'] = ' '.join(found['description'].split())
+    if '$ref' in found and len(found) > 1:  # draft 7 ignores everything beside a reference
+        found['allOf'] = [{'$ref': found.pop('$ref')}]
+    return found
 
 
 def _by_type(
     sections: Mapping[str, type[Section]],
     definitions: dict[str, Schema],
     extra: Mapping[str, Schema] | None = None,
-    strict: Any = lambda section: True,
+    open_section: type[Section] | None = None,
 ) -> Schema:
-    """A mapping whose `type` decides about its other keys."""
-    branches = []
+    """A mapping whose `type` decides about its other keys.
+
+    Args:
+        sections: The section of each type.
+        definitions: Receives the sections that these hold.
+        extra: Keys that all types have.
+        open_section: The section of types that may read further keys.
+    """
+    types: dict[type[Section], list[str]] = {}
     for name, section in sorted(sections.items()):
+        types.setdefault(section, []).append(name)
+    branches = []
+    for section, names in types.items():
+        of_type = {'const': names[0]} if len(names) == 1 else {'enum': names}
         schema = _of_section(section, definitions)
-        schema['properties'] = {**schema.get('properties', {}), **(extra or {}), 'type': {'const': name}}
-        if not strict(section):
+        schema['properties'] = {**schema.get('properties', {}), **(extra or {}), 'type': of_type}
+        if section is open_section:
             schema.pop('additionalProperties', None)
-        branches.append({'if': {'properties': {'type': {'const': name}}}, 'then': schema})
+        branches.append({'if': {'properties': {'type': of_type}, 'required': ['type']}, 'then': schema})
     return {
         'type': 'object',
         'required': ['type'],
@@ -131,12 +168,6 @@ def _only(names: Iterable[str]) -> Schema:
     names = list(names)
     patterns = [{'pattern': name} for name in names if not name.isidentifier()]
     return {'propertyNames': {'anyOf': [{'enum': [name for name in names if name.isidentifier()]}, *patterns]}}
-
-
-def nested_sections(section: type[Section]) -> dict[str, type[Section]]:
-    """Keys of a section that hold sections themselves."""
-    found = {name: inner_section(field) for name, field in section.model_fields.items()}
-    return {name: inner for name, inner in found.items() if inner is not None}
 
 
 if __name__ == '__main__':

@@ -204,7 +204,7 @@ def descriptions(callee: Callable[..., Any]) -> dict[str, str]:
     doc = inspect.getdoc(callee) or ''
     if inspect.isclass(callee):
         doc += '\n\n' + (inspect.getdoc(callee.__init__) or '')
-    found = {}
+    found: dict[str, str] = {}
     for block in re.findall(r'^(?:Args|Attributes):\n((?:[ ]{4}.*\n?|\n)+)', doc, re.MULTILINE):
         for names, text in re.findall(r'^ {4}(\w[\w, ]*): (.*(?:\n {5,}.*)*)', block, re.MULTILINE):
             found |= {name: ' '.join(text.split()) for name in names.split(', ')}
@@ -269,6 +269,16 @@ def inner_section(field: FieldInfo) -> type[Section] | None:
         if inspect.isclass(each) and issubclass(each, Section):
             return each
     return None
+
+
+def section_at(section: type[Section], *keys: str) -> type[Section]:
+    """The section that is reached from another through the fields of these names."""
+    for key in keys:
+        inner = inner_section(section.model_fields[key])
+        if inner is None:
+            raise TypeError(f'{section.__name__}.{key} holds no section')
+        section = inner
+    return section
 
 
 def wanted_value(field: FieldInfo) -> str:

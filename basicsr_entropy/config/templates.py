@@ -179,7 +179,9 @@ def _recipe(name: str) -> dict[str, Any]:
     return {
         statement.target.name: statement.node.as_const()
         for statement in tree.body
-        if isinstance(statement, nodes.Assign) and isinstance(statement.target, nodes.Name)
+        if isinstance(statement, nodes.Assign)
+        and isinstance(statement.target, nodes.Name)
+        and isinstance(statement.node, nodes.Expr)
     }
 
 

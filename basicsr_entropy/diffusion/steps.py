@@ -25,31 +25,60 @@ class Estimate(NamedTuple):
     noise: torch.Tensor
 
 
-Step = Callable[
-    [MeanRevertingSDE, torch.Tensor, Estimate, Estimate | None, torch.Tensor, Callable[[], torch.Tensor]], torch.Tensor
-]
+DrawNoise = Callable[[], torch.Tensor]
+Step = Callable[[MeanRevertingSDE, torch.Tensor, Estimate, Estimate | None, torch.Tensor, DrawNoise], torch.Tensor]
 
 
-def sde_step(process, mu, current, previous, s, draw_noise) -> torch.Tensor:
+def sde_step(
+    process: MeanRevertingSDE,
+    mu: torch.Tensor,
+    current: Estimate,
+    previous: Estimate | None,
+    s: torch.Tensor,
+    draw_noise: DrawNoise,
+) -> torch.Tensor:
     """Euler-Maruyama step of the reverse SDE; the last step, to s = 0, adds no noise."""
     x_s = process.reverse_sde_mean(current.x_t, mu, current.t, current.noise, s)
     adds_noise = (s > 0).to(mu.dtype).view(-1, 1, 1, 1)
     return x_s + adds_noise * process.reverse_sde_std(current.t, mu, s) * draw_noise()
 
 
-def ode_step(process, mu, current, previous, s, draw_noise) -> torch.Tensor:
+def ode_step(
+    process: MeanRevertingSDE,
+    mu: torch.Tensor,
+    current: Estimate,
+    previous: Estimate | None,
+    s: torch.Tensor,
+    draw_noise: DrawNoise,
+) -> torch.Tensor:
     """Euler step of the probability-flow ODE; deterministic."""
     return process.reverse_ode(current.x_t, mu, current.t, current.noise, s)
 
 
-def posterior_step(process, mu, current, previous, s, draw_noise) -> torch.Tensor:
+def posterior_step(
+    process: MeanRevertingSDE,
+    mu: torch.Tensor,
+    current: Estimate,
+    previous: Estimate | None,
+    s: torch.Tensor,
+    draw_noise: DrawNoise,
+) -> torch.Tensor:
     """Draw from the posterior of x_s given x_t and the predicted x_0; the last step returns the predicted x_0."""
     mean = process.posterior_mean(current.x_t, current.x0, mu, current.t, s)
     return mean + process.posterior_std(current.t, mu, s) * draw_noise()
 
 
 def exponential_step(
-    process, mu, current, previous, s, draw_noise, *, stochastic: bool, order: Order, form: Form
+    process: MeanRevertingSDE,
+    mu: torch.Tensor,
+    current: Estimate,
+    previous: Estimate | None,
+    s: torch.Tensor,
+    draw_noise: DrawNoise,
+    *,
+    stochastic: bool,
+    order: Order,
+    form: Form,
 ) -> torch.Tensor:
     """Step of a mean-reverting exponential integrator (Li et al., *MRS*, ICLR 2025).
 

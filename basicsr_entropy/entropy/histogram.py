@@ -1,6 +1,7 @@
 """Divergence of global joint histograms, one per image plane, in plain torch."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -37,7 +38,7 @@ class _Divergence(torch.autograd.Function):
     """Divergence (P,) of densities (P, L, L), differentiated w.r.t. q only."""
 
     @staticmethod
-    def forward(ctx, p, q, divergence):
+    def forward(ctx: Any, p: torch.Tensor, q: torch.Tensor, divergence: Divergence) -> torch.Tensor:
         total = divergence.term(p, q, 1).sum(dim=(1, 2))
         ctx.save_for_backward(p, q, total)
         ctx.divergence = divergence
@@ -45,7 +46,7 @@ class _Divergence(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_output):
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[None, torch.Tensor, None]:
         p, q, total = ctx.saved_tensors
         outer = (grad_output * ctx.divergence.finish_slope(total))[:, None, None]
         return None, ctx.divergence.slope(p, q, 1).mul_(outer), None

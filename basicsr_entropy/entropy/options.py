@@ -27,12 +27,12 @@ class DensityOptions:
             for each image plane of the target, divided by the kernel's standard deviation, and at least 0.5 levels.
         windows: Odd side lengths in pixels of the local windows over which densities are averaged, or `global` for one
             histogram per image.
-        neighbor_norm: Normalisation: `channel` divides the neighbour weights by their sum, and densities by h^2.
+        neighbor_norm: Normalization: `channel` divides the neighbour weights by their sum, and densities by h^2.
             `published` follows the published program: weights are divided by their sum over all channels, and
             densities by 0.5 h.
         value_range: Two pixel values, those of the first and the last level; images are clamped to this range.
         gray: Use the BT.601 luma of RGB images instead of their channels.
-        unit_mass: Normalise the density of each pixel over the levels to a sum of 1. Without it, values at the ends of
+        unit_mass: Normalize the density of each pixel over the levels to a sum of 1. Without it, values at the ends of
             the range lose up to a quarter of their mass with the default kernel, which attracts predictions far from
             the target to these ends.
         clamp_grad: Gradient at values outside `value_range`: `zero`, or `straight_through` for the gradient at the

@@ -4,18 +4,25 @@ The backends are tested and benchmarked against it. Simple, slow, and with a mem
 """
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
 from torch.nn import functional as F
 
-KERNELS = {
+from basicsr_entropy.entropy.divergences import DivergenceName
+from basicsr_entropy.entropy.kernels import KernelName
+
+KERNELS: dict[KernelName, Callable[[torch.Tensor], torch.Tensor]] = {
     'logistic': lambda v: torch.exp(-v.abs()) / (1 + torch.exp(-v.abs())) ** 2,
     'sech': lambda v: 2 / math.pi / (torch.exp(v) + torch.exp(-v)),
     'gaussian': lambda v: torch.exp(-(v**2) / 2) / math.sqrt(2 * math.pi),
 }
 
 
-def divergence_map(name, pred, target, eps=1e-10, **options):
+def divergence_map(
+    name: DivergenceName, pred: torch.Tensor, target: torch.Tensor, eps: float = 1e-10, **options: Any
+) -> torch.Tensor:
     """Divergence at every pixel, averaged over windows.
 
     Args:
@@ -46,8 +53,15 @@ def divergence_map(name, pred, target, eps=1e-10, **options):
 
 
 def joint_densities(
-    image, weights, levels, bandwidth=0.5, windows=(1, 3, 5), kernel='logistic', published=False, value_range=(0, 1)
-):
+    image: torch.Tensor,
+    weights: torch.Tensor,
+    levels: int,
+    bandwidth: float = 0.5,
+    windows: Sequence[int] | Literal['global'] = (1, 3, 5),
+    kernel: KernelName = 'logistic',
+    published: bool = False,
+    value_range: Sequence[float] = (0, 1),
+) -> list[torch.Tensor]:
     """Joint densities of neighbour value and value for each window.
 
     Args:

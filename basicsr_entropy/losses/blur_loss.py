@@ -52,7 +52,7 @@ class GaussianBlurL1Loss(nn.Module):
         self.register_buffer('blur', blur / blur.sum(), persistent=False)
 
     def forward(
-        self, pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None, **kwargs
+        self, pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None, **kwargs: object
     ) -> torch.Tensor:
         """Computes the loss of two batches of images.
 

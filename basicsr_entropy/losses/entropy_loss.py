@@ -42,13 +42,13 @@ class SpatialEntropyLoss(nn.Module):
             histogram per image.
         neighbor: Weights of the eight neighbours whose mean is a pixel's neighbour value: `random` (positive draws),
             `normal` (standard normal draws, as published), `uniform`, `gaussian`, or a 3x3 nested list of numbers.
-        neighbor_norm: Normalisation: `channel` divides the neighbour weights by their sum, and densities by the
+        neighbor_norm: Normalization: `channel` divides the neighbour weights by their sum, and densities by the
             bandwidth squared. `published` follows the published program: weights are divided by their sum over all
             channels, and densities by half the bandwidth.
         resample: When random neighbour weights are drawn: at every `step`, or `once` when the loss is built.
         value_range: Two pixel values, those of the first and the last level; images are clamped to this range.
         gray: Compare the BT.601 luma of RGB images instead of their channels.
-        unit_mass: Normalise the density of each pixel over the levels to a sum of 1. Without it, values at the ends of
+        unit_mass: Normalize the density of each pixel over the levels to a sum of 1. Without it, values at the ends of
             the range lose up to a quarter of their mass with the default kernel, which attracts predictions far from
             the target to these ends.
         clamp_grad: Gradient at values outside `value_range`: `zero`, or `straight_through` for the gradient at the
@@ -114,7 +114,7 @@ class SpatialEntropyLoss(nn.Module):
         self.register_buffer('weights', neighbor_weights(neighbor), persistent=False)
 
     def forward(
-        self, pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None, **kwargs
+        self, pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None, **kwargs: object
     ) -> torch.Tensor:
         """Computes the loss of two batches of images.
 

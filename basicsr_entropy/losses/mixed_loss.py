@@ -17,7 +17,7 @@ class MixedLoss(nn.Module):
 
     Args:
         losses: List of the options of each loss: its `type`, a name in BasicSR's loss registry, its `loss_weight` and
-            its other arguments; e.g. [{type: L1Loss}, {type: SpatialEntropyLoss, loss_weight: 0.1, levels: 16}].
+            its other arguments; e.g. `[{type: L1Loss}, {type: SpatialEntropyLoss, loss_weight: 0.1, levels: 16}]`.
         loss_weight: Weight of the sum, by which its value is multiplied.
 
     Attributes:
@@ -59,7 +59,7 @@ class MixedLoss(nn.Module):
         self.total: torch.Tensor | None = None
 
     def forward(
-        self, pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None, **kwargs
+        self, pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None, **kwargs: object
     ) -> torch.Tensor:
         """Computes the loss of two batches of images, and keeps the value of each term in `terms`.
 

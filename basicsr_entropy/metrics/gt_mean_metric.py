@@ -21,7 +21,7 @@ def calculate_psnr_gt_mean(
     crop_border: int = 0,
     input_order: InputOrder = 'HWC',
     test_y_channel: bool = False,
-    **kwargs,
+    **kwargs: object,
 ) -> float:
     """PSNR in dB of the output scaled to the mean luma of the ground truth.
 
@@ -54,7 +54,7 @@ def calculate_ssim_gt_mean(
     crop_border: int = 0,
     input_order: InputOrder = 'HWC',
     test_y_channel: bool = False,
-    **kwargs,
+    **kwargs: object,
 ) -> float:
     """SSIM of the output scaled to the mean luma of the ground truth.
 

@@ -22,7 +22,7 @@ def calculate_lpips(
     net: Backbone = 'alex',
     trunk: str | None = None,
     device: str = 'cpu',
-    **kwargs,
+    **kwargs: object,
 ) -> float:
     """Learned perceptual image patch similarity (LPIPS, Zhang et al., CVPR 2018, version 0.1); lower is better.
 

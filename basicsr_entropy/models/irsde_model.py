@@ -32,11 +32,11 @@ from basicsr_entropy.models.weights import load_weights, read_weights
 class IRSDEModel(SRModel):
     """Mean-reverting diffusion model (IR-SDE, Luo et al., ICML 2023; Refusion, CVPRW 2023), with any losses.
 
-    A training step draws a time and a state of the process for each image, has the network predict, and compares what
-    the prediction implies with the truth, under every loss of the option file. Validation samples.
+    A training step draws a timestep and a state x_t of the process for each image, evaluates the network, and compares
+    what its prediction implies with the ground truth, under every loss of the option file. Validation samples.
 
-    Options: see `IRSDEOptions`, and `CropSchedule` for datasets.train.gt_sizes. Every train.<name>_opt is a registered
-    loss, logged as l_<name>, with `compare: state | x0 | noise`.
+    The options are those of `IRSDEOptions`, and of `CropSchedule` for the training dataset. Every train.<name>_opt is
+    a registered loss, logged as l_<name>; its key `compare` selects what it compares, see `LossKeys`.
     """
 
     OPTIONS = IRSDEOptions
@@ -55,7 +55,7 @@ class IRSDEModel(SRModel):
             self.execution.prepare(net)
 
     def print_network(self, net: nn.Module) -> None:
-        """Nothing: the layers of a network this deep fill pages, and `_log_complexity` counts its parameters."""
+        """Prints nothing: the layers of such a deep network fill pages, and `_log_complexity` counts its parameters."""
 
     @master_only
     def _log_complexity(self) -> None:
@@ -83,11 +83,11 @@ class IRSDEModel(SRModel):
         self._build_losses(train_opt)
         self.setup_optimizers()
         self.setup_schedulers()
-        # fp16 gradients would vanish; without fp16 this passes everything through
+        # keeps fp16 gradients from underflow; without fp16 it changes nothing
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.execution.amp == 'fp16')
 
     def _build_losses(self, train_opt: Mapping[str, Any]) -> None:
-        """Every train.<name>_opt is a loss: its module by name, and what it compares."""
+        """Builds the loss of every train.<name>_opt, and notes what each compares."""
         self.losses, self.compared = nn.ModuleDict(), {}
         for key, options in train_opt.items():
             if not key.endswith('_opt') or options is None:
@@ -111,7 +111,7 @@ class IRSDEModel(SRModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         mu, x0 = self.schedule.cut(self.lq, self.gt, current_iter)
-        # one draw an image; the generators are torch's own, seeded by manual_seed
+        # one timestep per image, from torch's own generators, which manual_seed seeds
         t = torch.randint(1, self.process.timesteps + 1, (x0.shape[0],), device=self.device)
         noise = torch.randn_like(x0)
         x_t = self.process.q_sample(x0, mu, t, noise)
@@ -137,7 +137,7 @@ class IRSDEModel(SRModel):
             self.model_ema(decay=self.ema_decay)
 
     def _compared_pairs(self, x0, mu, t, noise, x_t, prediction) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """(prediction, truth) of everything a loss compares."""
+        """(pred, target) of each quantity that a loss compares."""
         process, wanted, pairs = self.process, set(self.compared.values()), {}
         if 'state' in wanted:
             predicted_noise = process.predicted_noise(x_t, mu, t, prediction)
@@ -154,7 +154,7 @@ class IRSDEModel(SRModel):
     # Sampling
 
     def test(self) -> None:
-        """Samples `output` from `lq`, with the averaged weights where there are any."""
+        """Samples `output` from `lq`, with the EMA weights if there are any."""
         net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
         training = net.training
         net.eval()
@@ -173,10 +173,10 @@ class IRSDEModel(SRModel):
         net.train(training)
 
     def validation(self, dataloader, current_iter, tb_logger, save_img: bool = False) -> list[ImageResult] | None:
-        """Samples, saves and measures each image; every process takes its share of them.
+        """Samples, saves and measures each image; in a distributed run the images are divided among the processes.
 
         Args:
-            dataloader: Loader of the dataset; the dataset itself is what is read.
+            dataloader: Loader of the dataset; only its dataset is used.
             current_iter: Iteration, or the name of the test.
             tb_logger: TensorBoard writer or None.
             save_img: Whether to write the outputs under path.visualization.
@@ -210,7 +210,7 @@ class IRSDEModel(SRModel):
         return results
 
     def _output_path(self, dataset_name: str, image_name: str, current_iter: int | str) -> str:
-        """Where SRModel writes the output of an image."""
+        """Path of the output of an image, the same as in SRModel."""
         folder = self.opt['path']['visualization']
         if self.opt['is_train']:
             return osp.join(folder, image_name, f'{image_name}_{current_iter}.png')
@@ -225,7 +225,7 @@ class IRSDEModel(SRModel):
         return {name: float(calculate_metric(images, options)) for name, options in metrics.items()}
 
     def _record(self, measured: list[dict[str, float]], dataset_name: str, current_iter, tb_logger) -> None:
-        """Logs the means, and keeps them and the best as SRModel does."""
+        """Logs the mean metrics, and keeps them and the best ones as SRModel does."""
         self._initialize_best_metric_results(dataset_name)
         self.metric_results = {name: sum(one[name] for one in measured) / len(measured) for name in measured[0]}
         for name, value in self.metric_results.items():
@@ -244,7 +244,7 @@ class IRSDEModel(SRModel):
             ValueError: If it holds no state dict, or one that does not fit while `strict`.
         """
         net, logger = self.get_bare_model(net), get_root_logger()
-        troubles = load_weights(net, read_weights(load_path, param_key), load_path, strict)
+        mismatches = load_weights(net, read_weights(load_path, param_key), load_path, strict)
         logger.info(f'Loaded {type(net).__name__} from {load_path}')
-        for trouble in troubles:
-            logger.warning(f'{load_path}: {trouble}')
+        for mismatch in mismatches:
+            logger.warning(f'{load_path}: {mismatch}')

@@ -21,7 +21,7 @@ class SamplerOptions(section_of(Sampler)):  # type: ignore[misc]
     """Sampling of the restored image."""
 
     seed: Seed = 0
-    """Seed of the noise; every image starts from it, so that results do not depend on order or devices."""
+    """Seed of the noise, the same for each image, so that results depend neither on their order nor on the devices."""
     progress: bool = False
     """Show a progress bar over the steps."""
 
@@ -34,25 +34,26 @@ class LossKeys(Section):
     """Keys of a loss that the model reads."""
 
     compare: Literal['state', 'x0', 'noise'] = 'state'
-    """What the loss compares: the Euler reverse step with the optimal reverse state, the clean images, or the noise."""
+    """What the loss compares: the Euler reverse step with the optimal reverse `state`, `x0`, or the `noise`."""
 
 
 class IRSDETrain(Train):
-    """Training. Every <name>_opt is a registered loss, logged as l_<name>."""
+    """Training. Every `<name>_opt` is a registered loss, logged as `l_<name>`."""
 
     grad_clip_norm: PositiveNumber | None = None
-    """Largest norm of the gradient; no clipping by default."""
+    """Largest norm of the gradient over all parameters; no clipping by default."""
 
 
 class IRSDEVal(Val):
     """Validation during training, and tests."""
 
     sampler: SamplerOptions = SamplerOptions()
-    """Sampling of the restored image."""
+    """Sampler of the reverse process, its number of steps and its seed."""
     tile: TilingOptions | None = None  # type: ignore[valid-type]
-    """Tiles for images larger than one; by default images are sampled whole."""
+    """Tiles, for images larger than a tile; by default every image is sampled whole."""
     self_ensemble: bool = False
-    """Test-time augmentation: average predictions over eight flipped and rotated views, at eight times the cost."""
+    """Test-time augmentation (x8): average the predictions of eight flipped and rotated views, at eight times the
+    cost."""
 
 
 class IRSDEOptions(Run, ExecutionOptions):  # type: ignore[misc, valid-type]
@@ -61,9 +62,9 @@ class IRSDEOptions(Run, ExecutionOptions):  # type: ignore[misc, valid-type]
     sde: ProcessOptions = ProcessOptions()  # type: ignore[valid-type]
     """The mean-reverting diffusion process."""
     train: IRSDETrain | None = None
-    """Training; required for it."""
+    """Losses, optimizer and schedule; required for training."""
     val: IRSDEVal | None = None
-    """Validation and tests; required for tests."""
+    """Sampling and metrics in validation and tests; required for tests."""
 
     LOSS_KEYS: ClassVar[type[Section]] = LossKeys
 

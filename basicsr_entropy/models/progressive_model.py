@@ -1,8 +1,8 @@
-"""Training on small crops first and on larger ones later, as Restormer (Zamir et al., CVPR 2022) does.
+"""Progressive training: small crops first, larger ones later (Restormer, Zamir et al., CVPR 2022).
 
-BasicSR tells a dataset nothing of the iteration: its sampler knows the epoch alone, workers read ahead, and a resumed
-run begins its epoch anew. A model is told the iteration of every step, after a resume as well, and the same in every
-process. So the dataset cuts the largest crops, and the model cuts a batch down to what its iteration asks for.
+BasicSR does not tell a dataset the iteration: its sampler knows the epoch only, workers prefetch, and a resumed run
+starts its epoch anew. A model is told the iteration of every step, also after a resume and in every process. So the
+dataset makes the largest crops, and the model crops each batch to the size of its iteration.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ class BatchSchedule:
                 raise ValueError(f'{path}.gt_sizes: {size} is no multiple of scale, {scale}')
 
     def cut(self, lq: torch.Tensor, gt: torch.Tensor, current_iter: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cuts a batch down to what an iteration asks for.
+        """Crops a batch to the size and number of images of an iteration.
 
         Args:
             lq: (N, C, h, w).
@@ -50,7 +50,8 @@ class BatchSchedule:
             current_iter: Counted from 1.
 
         Returns:
-            lq and gt, cut at one random place of torch's own generator; images are in random order, so the first stay.
+            lq and gt, cropped at one random position, drawn from torch's own generator. The first images are kept,
+            since a batch is in random order.
         """
         if self.sizes is None:
             return lq, gt

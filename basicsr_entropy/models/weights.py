@@ -1,4 +1,4 @@
-"""Reading weights of networks, BasicSR's and others'."""
+"""Network weights in checkpoints of BasicSR and of the published programs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,31 +10,31 @@ from torch import nn
 def read_weights(
     path: str, param_key: str | None = 'params', option: str = 'path.pretrain_network_g'
 ) -> dict[str, torch.Tensor]:
-    """State dict of a network from a file.
+    """Reads the state dict of a network from a checkpoint.
 
     Args:
-        path: A .pth file that BasicSR wrote (state dicts under 'params' and maybe 'params_ema'), or a bare state dict
-            as in the official IR-SDE and Refusion files. Keys may begin with 'module.'.
-        param_key: State dict to take; 'params' where it is absent. None for a bare one.
-        option: Where the path was given, for errors.
+        path: Checkpoint of BasicSR (state dicts under 'params' and possibly 'params_ema'), or a bare state dict like
+            the published IR-SDE and Refusion files. A prefix 'module.' of the keys is dropped.
+        param_key: State dict to take; 'params' if there is none of this name. None for a bare state dict.
+        option: Name of the option that gave the path, for errors.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file holds no state dict.
+        ValueError: If the file contains no state dict.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'{option}: no file {path}')
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # torch raises many kinds for files that are not its own
-        raise ValueError(f'{option}: {path} is no PyTorch checkpoint, or is damaged') from error
+    except Exception as error:  # torch raises various errors for files of other kinds
+        raise ValueError(f'{option}: {path} is not a PyTorch checkpoint, or is damaged') from error
     for key in (param_key, 'params'):
         if key is not None and isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
             break
     if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         found = ', '.join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
-        raise ValueError(f"{option}: {path} holds no state dict under '{param_key}', but {found}")
+        raise ValueError(f"{option}: {path} contains no state dict under '{param_key}', but {found}")
     return {key.removeprefix('module.'): value for key, value in content.items()}
 
 
@@ -45,28 +45,35 @@ def load_weights(
     strict: bool = True,
     option: str = 'path.pretrain_network_g',
 ) -> list[str]:
-    """Loads a state dict; where not strict, what does not fit is left out. `option`: as in `read_weights`.
+    """Loads a state dict into a network.
+
+    Args:
+        net: The network.
+        weights: The state dict.
+        path: Where it comes from, for errors.
+        strict: Whether all keys and shapes must match; otherwise those that do not match are skipped.
+        option: Name of the option that gave the path, for errors.
 
     Returns:
-        Sentences about what did not fit; empty if all did.
+        One sentence fragment per kind of mismatch; empty if everything matches.
 
     Raises:
-        ValueError: If strict and something does not fit; names the file and the keys.
+        ValueError: If `strict` and something does not match; names the file and the keys.
     """
     own = net.state_dict()
     missing = sorted(own.keys() - weights.keys())
     unexpected = sorted(weights.keys() - own.keys())
     reshaped = sorted(key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape)
-    troubles = []
-    for keys, what in ((missing, 'are missing'), (unexpected, 'are unknown'), (reshaped, 'have another shape')):
+    mismatches = []
+    for keys, what in ((missing, 'are missing'), (unexpected, 'are unknown'), (reshaped, 'have a different shape')):
         if keys:
             more = f' and {len(keys) - 3} more' if len(keys) > 3 else ''
-            troubles.append(f'{", ".join(keys[:3])}{more} {what}')
-    if strict and troubles:
+            mismatches.append(f'{", ".join(keys[:3])}{more} {what}')
+    if strict and mismatches:
         raise ValueError(
-            f'{option}: {path} does not fit network_g ({type(net).__name__}): {"; ".join(troubles)}. '
+            f'{option}: {path} does not fit network_g ({type(net).__name__}): {"; ".join(mismatches)}. '
             'Give network_g the options the weights were trained with, or set path.strict_load_g: false'
         )
     fitting = {key: value for key, value in weights.items() if key in own and key not in reshaped}
     net.load_state_dict(fitting, strict=False)
-    return troubles
+    return mismatches

@@ -26,3 +26,19 @@ def test_the_modules_for_launchers_are_the_commands():
         module = [sys.executable, '-m', f'basicsr_entropy.{name}', '--help']
         result = subprocess.run(module, capture_output=True, text=True, check=True)
         assert f'usage: basicsr-entropy {name} ' in result.stdout
+
+
+def test_one_training_file_serves_every_command(run, write_options, workdir):
+    path = write_options()
+    for command in ('train', 'test'):
+        code, _, log = run(command, '-opt', path)
+        assert code == 0, log
+    assert '# psnr: ' in log
+    outputs = sorted(each.name for each in (workdir / 'results/tiny/visualization/LOLv1').iterdir())
+    assert outputs == ['00011_tiny.png', '00012_tiny.png']
+    code, out, err = run('report', '-opt', path)
+    assert code == 0, err
+    assert 'psnr' in out
+    assert (workdir / 'results/tiny/comparison.png').is_file()
+    weights = workdir / 'experiments/tiny/models/net_g_latest.pth'
+    assert run('export', '-opt', path, '--weights', weights, '-o', workdir / 'tiny.safetensors')[0] == 0

@@ -300,7 +300,7 @@ def test_published_weights_load_strictly(options, golden, tmp_path, module):
             torch.testing.assert_close(out, numbers['out'], rtol=1e-5, atol=1e-5)
     wider = {**opt, 'network_g': {**network, 'width': 16}}
     with pytest.raises(
-        ValueError, match='official.pth does not fit network_g .* have another shape.*strict_load_g: false'
+        ValueError, match='official.pth does not fit network_g .* have a different shape.*strict_load_g: false'
     ):
         build_model(wider)
 

@@ -43,7 +43,7 @@ def test_refuses_what_is_no_state_dict(tmp_path):
     with pytest.raises(FileNotFoundError, match='path.pretrain_network_g: no file'):
         read_weights(str(tmp_path / 'absent.pth'))
     (tmp_path / 'net.pth').write_bytes(b'not a checkpoint')
-    with pytest.raises(ValueError, match='net.pth is no PyTorch checkpoint'):
+    with pytest.raises(ValueError, match='net.pth is not a PyTorch checkpoint'):
         read_weights(str(tmp_path / 'net.pth'))
     with pytest.raises(ValueError, match="no state dict under 'params', but epoch, iter"):
         read_weights(save(tmp_path, {'epoch': 1, 'iter': 2}))
@@ -56,7 +56,7 @@ def test_says_what_does_not_fit(net):
         '1.weight': torch.zeros(1, 3),
         'x': torch.ones(1),
     }
-    with pytest.raises(ValueError, match='1.bias are missing; x are unknown; 0.weight have another shape'):
+    with pytest.raises(ValueError, match='1.bias are missing; x are unknown; 0.weight have a different shape'):
         load_weights(net, weights, 'net.pth')
     troubles = load_weights(net, weights, 'net.pth', strict=False)
     assert len(troubles) == 3

@@ -59,11 +59,16 @@ class LowLightDegradation:
             Degraded image, float32, of the same shape and channel order, range [0, 1].
         """
         light = image.astype(np.float64) ** self.gamma
-        gains = np.array([rng.uniform(*self.white_balance), 1.0, rng.uniform(*self.white_balance)])
-        light *= gains * 2.0 ** -rng.uniform(*self.exposure)
-        full_well = rng.uniform(*self.full_well)
+        gains = np.array([_draw(rng, self.white_balance), 1.0, _draw(rng, self.white_balance)])
+        light *= gains * 2.0 ** -_draw(rng, self.exposure)
+        full_well = _draw(rng, self.full_well)
         light = rng.poisson(light * full_well) / full_well
-        light += rng.normal(0.0, rng.uniform(*self.read_noise), light.shape)
+        light += rng.normal(0.0, _draw(rng, self.read_noise), light.shape)
         steps = 2**self.bits - 1
         value = np.round(np.clip(light, 0, 1) ** (1 / self.gamma) * steps) / steps
         return value.astype(np.float32)
+
+
+def _draw(rng: np.random.Generator, ends: Range) -> float:
+    lowest, highest = ends
+    return rng.uniform(lowest, highest)

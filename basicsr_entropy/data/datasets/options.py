@@ -22,38 +22,38 @@ from basicsr_entropy.data.sets.layouts import LAYOUTS, SPLITS
 
 
 class Rescale(Section):
-    """Random resizing of whole training images, before they are cropped; both sides alike."""
+    """Random resizing of whole training images, before they are cropped; lq and gt alike."""
 
     prob: Probability = 0.2
     """Probability that a pair is resized."""
     scale: PositiveNumber
-    """Factor of height and width."""
+    """Factor of height and width, above or below 1."""
 
 
 class Mixup(Section):
-    """Random convex combinations of training pairs, both sides alike."""
+    """Random convex combinations of training pairs, lq and gt alike."""
 
     beta: PositiveNumber
-    """Both parameters of the beta distribution that the weight is drawn from."""
+    """The weight of the blend is drawn from Beta(beta, beta)."""
     prob: Probability = 0.5
-    """Probability that a pair is mixed with another one."""
+    """Probability that a pair is blended with another one."""
 
 
 class LowLightDataset(Dataset):
     """Keys that both datasets read."""
 
     name: Text = 'unnamed'
-    """Name in logs and output folders."""
+    """Name of the dataset in logs and output folders."""
     type: Text = ''
     """Registered dataset class."""
     phase: Literal['train', 'val', 'test'] = 'test'
-    """Set from the key below `datasets`."""
+    """Set from the key under `datasets`: `train`, `val` or `test`; need not be written."""
     scale: PositiveInteger = 1
-    """Factor between the sizes of ground truth and input; set from the top level."""
+    """Factor between the sizes of gt and lq; set from `scale` of the top level; need not be written."""
     rescale: Rescale | None = None
-    """Random resizing of whole images in training: {prob: 0.2, scale: 0.8}."""
+    """Training: resize whole images at random, lq and gt alike, before they are cropped."""
     mixup: Mixup | None = None
-    """Random mixing of pairs in training: {beta: 1.2, prob: 0.5}; reads a second pair for each item that it mixes."""
+    """Training: blend a pair with a random other one, lq and gt alike."""
 
     @property
     def crop_size(self) -> int | None:
@@ -86,21 +86,24 @@ class PairedOptions(LowLightDataset):
     dataroot: Text | None = None
     """Folder of a published dataset, or of the LMDB databases that `basicsr-entropy prepare` wrote."""
     layout: Literal[('auto', *LAYOUTS)] = 'auto'  # type: ignore[valid-type]
-    """How the folders of a published dataset are laid out."""
+    """Folder layout of the published dataset; `auto` recognizes it."""
     split: Literal[SPLITS] | None = None  # type: ignore[valid-type]
-    """Split to take; follows the phase by default: train, or test and where there is none val."""
+    """Split to read; by default that of the phase: `train` for training, otherwise `test`, or `val` where there is no
+    split `test`."""
     dataroot_gt: Text | None = None
-    """Folder, LMDB database or address of the ground-truth images, instead of dataroot."""
+    """Folder, LMDB database or address of the ground-truth images, instead of `dataroot`."""
     dataroot_lq: Text | None = None
-    """Folder, LMDB database or address of the low-light images, instead of dataroot."""
+    """Folder, LMDB database or address of the low-light images, instead of `dataroot`."""
     io_backend: PairedBackend | None = None
-    """{type: disk}, {type: lmdb}, or {type: mmengine, ...} with the arguments of one of mmengine's file backends."""
+    """`{type: disk}`, `{type: lmdb}`, or `{type: mmengine, ...}` with the arguments of a file backend of mmengine; by
+    default disk or lmdb, as the data are."""
     meta_info_file: Text | None = None
-    """File that lists the pairs, one per line: a common name, or the names of lq and gt."""
+    """File that lists the pairs, one per line: a name that lq and gt share, or their two names."""
     exclude: Text | None = None
-    """File of pairs to exclude, one per line: KEY, SPLIT/KEY or ROOT/SPLIT/KEY; a remark may follow after a tab."""
+    """File of pairs to exclude, one per line: `KEY`, `SPLIT/KEY` or `ROOT/SPLIT/KEY`, with an optional remark after a
+    tab."""
     exposure_jitter: Annotated[list[PositiveNumber], Len(2, 2)] | None = None
-    """[low, high]: random gain on the stored values of the input in training, clipped to [0, 1]."""
+    """Training: range `[low, high]` of a random gain on the stored values of lq alone, clipped to [0, 1]."""
 
     @model_validator(mode='after')
     def _one_root(self) -> Self:
@@ -122,6 +125,6 @@ class SyntheticOptions(LowLightDataset):
     dataroot_gt: Text
     """Folder of normal-light photographs, or an LMDB database of them."""
     degradation: section_of(LowLightDegradation) = section_of(LowLightDegradation)()  # type: ignore[valid-type]
-    """The synthetic low-light degradation."""
+    """Parameters of the synthetic low-light degradation."""
     seed: Seed = 0
-    """Seed of the degradation in validation and testing, where an image is degraded alike every time."""
+    """Seed of the degradation in validation and tests, where an image is degraded in the same way every time."""

@@ -180,7 +180,7 @@ def _estimate_split(pairs: Sequence[Pair], recipe: Recipe, skip_bad: bool) -> Sp
             (lq, (width, height)), (gt, other) = sizes.items()
             if (width, height) != other:
                 raise ValueError(f'{lq} is {width}x{height}, but {gt} is {other[0]}x{other[1]}')
-            cut = 1 if recipe.crop_size is None else len(recipe.boxes(height, width, lq))
+            cut = len(recipe.boxes(height, width, lq))
         except (ValueError, OSError) as error:
             if not skip_bad:
                 raise ValueError(f'{error} (skip_bad=True leaves such pairs out)') from error

@@ -54,6 +54,8 @@ class Recipe:
     def boxes(self, height: int, width: int, file: str) -> list[tuple[int, int]]:
         """Positions (top, left) of the sub-images, row by row, the same as those of BasicSR's extract_subimages.
 
+        A photograph that is kept whole is its own single sub-image, at (0, 0).
+
         Args:
             height, width: Size of the photograph in pixels.
             file: Name of its file, for the error message.
@@ -61,15 +63,13 @@ class Recipe:
         Raises:
             ValueError: If the photograph is smaller than a sub-image.
         """
-        if min(height, width) < self.crop_size:
-            raise ValueError(f'{file} is {width}x{height}, smaller than crop_size={self.crop_size}')
-        return [(top, left) for top in self._starts(height) for left in self._starts(width)]
-
-    def _starts(self, length: int) -> list[int]:
-        starts = list(range(0, length - self.crop_size + 1, self.step))
-        if length - (starts[-1] + self.crop_size) > self.thresh:
-            starts.append(length - self.crop_size)
-        return starts
+        size, step, thresh = self.crop_size, self.step, self.thresh
+        if size is None or step is None or thresh is None:  # all are None, or none is
+            return [(0, 0)]
+        if min(height, width) < size:
+            raise ValueError(f'{file} is {width}x{height}, smaller than crop_size={size}')
+        tops, lefts = (_starts(length, size, step, thresh) for length in (height, width))
+        return [(top, left) for top in tops for left in lefts]
 
     def cut(self, key: str, image: np.ndarray, file: str) -> dict[str, np.ndarray]:
         """Cuts an image (H, W, C) into views by key: the whole image, or its sub-images.
@@ -81,10 +81,10 @@ class Recipe:
         """
         if self.crop_size is None:
             return {key: image}
-        size, boxes = self.crop_size, self.boxes(*image.shape[:2], file)
+        size, (height, width) = self.crop_size, image.shape[:2]
         return {
             lmdb_key(f'{key}_s{index:03d}'): image[top : top + size, left : left + size]
-            for index, (top, left) in enumerate(boxes, 1)
+            for index, (top, left) in enumerate(self.boxes(height, width, file), 1)
         }
 
     def encode(self, image: np.ndarray) -> bytes:
@@ -92,6 +92,14 @@ class Recipe:
         if self.encoding == 'raw':
             return image.astype(RAW_DTYPES[image.itemsize], copy=False).tobytes()
         return cv2.imencode('.png', image)[1].tobytes()
+
+
+def _starts(length: int, size: int, step: int, thresh: int) -> list[int]:
+    """Positions of the sub-images along one side of a photograph."""
+    starts = list(range(0, length - size + 1, step))
+    if length - (starts[-1] + size) > thresh:
+        starts.append(length - size)
+    return starts
 
 
 @dataclass(frozen=True)

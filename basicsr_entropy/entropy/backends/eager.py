@@ -9,7 +9,7 @@ in either direction is a shift along one contiguous axis. Values in the padding 
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional as F
@@ -61,7 +61,16 @@ class LocalDivergence(torch.autograd.Function):
     """Autograd function of `local_divergence`."""
 
     @staticmethod
-    def forward(ctx, pred_value, pred_neighbor, target_value, target_neighbor, bandwidth, options, divergence):
+    def forward(
+        ctx: Any,
+        pred_value: torch.Tensor,
+        pred_neighbor: torch.Tensor,
+        target_value: torch.Tensor,
+        target_neighbor: torch.Tensor,
+        bandwidth: torch.Tensor,
+        options: DensityOptions,
+        divergence: Divergence,
+    ) -> torch.Tensor:
         images = (pred_value, pred_neighbor, target_value, target_neighbor)
         totals = pred_value.new_empty(len(options.areas), *pred_value.shape)
         for strip in _strips(images, bandwidth, options):
@@ -72,7 +81,7 @@ class LocalDivergence(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_output):
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         *images, bandwidth, totals = ctx.saved_tensors
         grad_totals = ctx.divergence.finish_slope(totals) * grad_output
         for grad_total, area in zip(grad_totals, ctx.options.areas):
@@ -83,7 +92,7 @@ class LocalDivergence(torch.autograd.Function):
         return grad_value, grad_neighbor, None, None, None, None, None
 
 
-def _strips(images: tuple[torch.Tensor, ...], bandwidth: torch.Tensor, options: DensityOptions) -> Iterator['_Strip']:
+def _strips(images: Sequence[torch.Tensor], bandwidth: torch.Tensor, options: DensityOptions) -> Iterator['_Strip']:
     planes, height, width = images[0].shape
     radius = options.radii[-1]
     stride, pixels = width + radius, _budget(images[0].device).strip_pixels
@@ -103,7 +112,14 @@ def _strips(images: tuple[torch.Tensor, ...], bandwidth: torch.Tensor, options: 
 class _Strip:
     """Some rows of some planes, together with the rows around them that their windows reach."""
 
-    def __init__(self, images, bandwidth, options: DensityOptions, planes: slice, rows: slice) -> None:
+    def __init__(
+        self,
+        images: Sequence[torch.Tensor],
+        bandwidth: torch.Tensor,
+        options: DensityOptions,
+        planes: slice,
+        rows: slice,
+    ) -> None:
         height, self.width = images[0].shape[1:]
         self.options, self.planes, self.rows = options, planes, rows
         self.radius = radius = options.radii[-1]
@@ -124,9 +140,15 @@ class _Strip:
         """(..., M) -> (..., rows of the strip with its padding, W)."""
         return flat.unflatten(-1, (-1, self.stride))[..., : self.width]
 
-    def _levels(self, values: torch.Tensor, slopes: bool):
-        options, make = self.options, level_density_slopes if slopes else level_densities
-        return make(values, self.bandwidth, KERNELS[options.kernel], options.level_count, options.unit_mass)
+    def _densities(self, values: torch.Tensor) -> torch.Tensor:
+        options = self.options
+        return level_densities(values, self.bandwidth, KERNELS[options.kernel], options.level_count, options.unit_mass)
+
+    def _density_slopes(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        options = self.options
+        return level_density_slopes(
+            values, self.bandwidth, KERNELS[options.kernel], options.level_count, options.unit_mass
+        )
 
     def _blocks(self) -> Iterator[tuple[slice, slice]]:
         """Blocks of bins, as slices of value levels and of neighbour levels, which cover all bins."""
@@ -140,7 +162,7 @@ class _Strip:
 
     def sum_terms(self, divergence: Divergence, totals: torch.Tensor) -> None:
         """Writes the sum of the per-bin terms into totals (windows, P, H, W), for the strip's own rows."""
-        q_value, q_neighbor, p_value, p_neighbor = (self._levels(values, slopes=False) for values in self.values)
+        q_value, q_neighbor, p_value, p_neighbor = map(self._densities, self.values)
         q_value, p_value = q_value * self.inside, p_value * self.inside
         sums = [torch.zeros_like(self.values[0]) for _ in self.options.areas]
         for i, j in self._blocks():
@@ -152,14 +174,18 @@ class _Strip:
             rows = self._unflat(total)
             totals[k, self.planes, self.rows] = rows[:, radius : rows.shape[1] - radius]
 
-    def add_gradients(self, divergence: Divergence, grad_totals, grad_value, grad_neighbor) -> None:
+    def add_gradients(
+        self,
+        divergence: Divergence,
+        grad_totals: torch.Tensor,
+        grad_value: torch.Tensor,
+        grad_neighbor: torch.Tensor,
+    ) -> None:
         """Backpropagates the strip's own rows of grad_totals (windows, P, H, W) to all values in their windows."""
         radius = self.radius
         grads = F.pad(grad_totals[:, self.planes, self.rows], (0, radius, radius, radius)).flatten(2)
-        (q_value, q_value_slope), (q_neighbor, q_neighbor_slope) = (
-            self._levels(values, slopes=True) for values in self.values[:2]
-        )
-        p_value, p_neighbor = (self._levels(values, slopes=False) for values in self.values[2:])
+        (q_value, q_value_slope), (q_neighbor, q_neighbor_slope) = map(self._density_slopes, self.values[:2])
+        p_value, p_neighbor = map(self._densities, self.values[2:])
         q_value, q_value_slope, p_value = (each * self.inside for each in (q_value, q_value_slope, p_value))
         to_value, to_neighbor = torch.zeros_like(self.values[0]), torch.zeros_like(self.values[1])
         for i, j in self._blocks():

@@ -1,7 +1,7 @@
 """Autograd functions for fused backends, which compute a divergence map and its gradient in one pass."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -43,16 +43,26 @@ class DivergenceMap(torch.autograd.Function):
     """The map; its gradient needs a second pass, because the upstream gradient is known in the backward pass only."""
 
     @staticmethod
-    def forward(ctx, pred_value, pred_neighbor, target_value, target_neighbor, bandwidth, launch, options, divergence):
+    def forward(
+        ctx: Any,
+        pred_value: torch.Tensor,
+        pred_neighbor: torch.Tensor,
+        target_value: torch.Tensor,
+        target_neighbor: torch.Tensor,
+        bandwidth: torch.Tensor,
+        launch: Launch,
+        options: DensityOptions,
+        divergence: str,
+    ) -> torch.Tensor:
         images = [image.contiguous() for image in (pred_value, pred_neighbor, target_value, target_neighbor)]
         ctx.save_for_backward(*images, bandwidth)
         ctx.launch = launch
         ctx.arguments = options, divergence
-        return launch(images, bandwidth, *ctx.arguments, None).map
+        return launch(images, bandwidth, options, divergence, None).map
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_output):
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         *images, bandwidth = ctx.saved_tensors
         result = ctx.launch(images, bandwidth, *ctx.arguments, grad_output.contiguous())
         return result.grad_value, result.grad_neighbor, *[None] * 6
@@ -63,8 +73,17 @@ class DivergenceSum(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, pred_value, pred_neighbor, target_value, target_neighbor, bandwidth, weight, launch, options, divergence
-    ):
+        ctx: Any,
+        pred_value: torch.Tensor,
+        pred_neighbor: torch.Tensor,
+        target_value: torch.Tensor,
+        target_neighbor: torch.Tensor,
+        bandwidth: torch.Tensor,
+        weight: torch.Tensor,
+        launch: Launch,
+        options: DensityOptions,
+        divergence: str,
+    ) -> torch.Tensor:
         images = [image.contiguous() for image in (pred_value, pred_neighbor, target_value, target_neighbor)]
         weight = weight.expand(images[0].shape).contiguous()
         needs_gradient = any(ctx.needs_input_grad[:2])
@@ -75,6 +94,6 @@ class DivergenceSum(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_output):
+    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         grad_value, grad_neighbor = ctx.saved_tensors
         return grad_value * grad_output, grad_neighbor * grad_output, *[None] * 7
