@@ -59,8 +59,8 @@ notebook: env
 
 options: env
 	$(BIN)/python -m basicsr_entropy.config.templates --write options
-	$(BIN)/python -m basicsr_entropy.config.schema options/schema.json
-	$(BIN)/python -m basicsr_entropy.config.reference docs/options.md
+	$(BIN)/python -m basicsr_entropy.config.json_schema options/schema.json
+	$(BIN)/python -m basicsr_entropy.config.doc_tables docs/options.md
 
 datasets/demo_photographs: | $(VENV)/installed
 	$(BIN)/python scripts/make_sample.py --out $@

@@ -12,7 +12,9 @@ import shutil
 import sys
 import types
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,6 +22,8 @@ from basicsr_entropy._errors import first_line
 from basicsr_entropy._files import replace_durably
 
 _MARK = '_basicsr_entropy'
+
+Function = Callable[..., Any]
 
 
 def before_import() -> None:
@@ -67,11 +71,12 @@ def functional_tensor_module() -> None:
         importlib.import_module(name)
     except ModuleNotFoundError:
         module = types.ModuleType(name)
-        module.rgb_to_grayscale = importlib.import_module('torchvision.transforms.functional').rgb_to_grayscale
+        functional = importlib.import_module('torchvision.transforms.functional')
+        vars(module)['rgb_to_grayscale'] = functional.rgb_to_grayscale
         sys.modules[name] = module
 
 
-def _replace(owner: object, name: str, make) -> None:
+def _replace(owner: object, name: str, make: Callable[[Function], Function]) -> None:
     """Replaces owner.name by make(original), once."""
     original = getattr(owner, name)
     if not hasattr(original, _MARK):
@@ -89,18 +94,19 @@ def launcher_without_cuda() -> None:
     from basicsr.models.base_model import BaseModel
     from basicsr.utils import dist_util
 
-    def make_init(original):
-        def init_dist(backend='nccl', **kwargs):
+    def make_init(original: Function) -> Function:
+        def init_dist(backend: str = 'nccl', **kwargs: Any) -> None:
             if 'RANK' not in os.environ:
                 raise ValueError('launcher: pytorch needs torchrun, which sets RANK and WORLD_SIZE')
             if torch.cuda.is_available():
-                return original(backend, **kwargs)
-            return torch.distributed.init_process_group(backend='gloo', **kwargs)
+                original(backend, **kwargs)
+            else:
+                torch.distributed.init_process_group(backend='gloo', **kwargs)
 
         return init_dist
 
-    def make_to_device(original):
-        def model_to_device(self, net):
+    def make_to_device(original: Function) -> Function:
+        def model_to_device(self: BaseModel, net: torch.nn.Module) -> torch.nn.Module:
             if not self.opt['dist'] or self.device.type == 'cuda':
                 return original(self, net)
             unused = self.opt.get('find_unused_parameters', False)
@@ -135,15 +141,15 @@ def resume_state() -> None:
     """
     from basicsr import train
 
-    def load_intact(path, opt):
+    def load_intact(path: str | Path, opt: Mapping[str, Any]) -> dict[str, Any]:
         state = torch.load(path, map_location='cpu', weights_only=True)
         for key in opt:
             if key.startswith('network_'):
                 _check_intact(Path(opt['path']['models'], f'net_{key.removeprefix("network_")}_{state["iter"]}.pth'))
         return state
 
-    def make(original):
-        def load_resume_state(opt):
+    def make(original: Function) -> Function:
+        def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
             asked, state = opt['path'].get('resume_state'), None
             if opt['auto_resume']:
                 folder = Path(opt['path']['training_states'])
@@ -184,9 +190,9 @@ def atomic_checkpoints() -> None:
     from basicsr.models.base_model import BaseModel
     from basicsr.utils.dist_util import get_dist_info
 
-    def write_atomically(key):
-        def make(original):
-            def save(self, *args, **kwargs):
+    def write_atomically(key: str) -> Callable[[Function], Function]:
+        def make(original: Function) -> Function:
+            def save(self: BaseModel, *args: Any, **kwargs: Any) -> None:
                 if get_dist_info()[0] != 0:
                     return
                 final = Path(self.opt['path'][key])
@@ -224,11 +230,11 @@ def mixed_loss_terms() -> None:
 
     from basicsr_entropy.losses.mixed_loss import MixedLoss
 
-    def make(original):
-        def reduce_loss_dict(self, loss_dict):
+    def make(original: Function) -> Function:
+        def reduce_loss_dict(self: BaseModel, loss_dict: Mapping[str, torch.Tensor]) -> OrderedDict[str, float]:
             modules = [each for each in vars(self).values() if isinstance(each, torch.nn.Module)]
             losses = [one for each in modules for one in (each, *each.children()) if isinstance(one, MixedLoss)]
-            logged = OrderedDict()
+            logged: OrderedDict[str, torch.Tensor] = OrderedDict()
             for name, value in loss_dict.items():
                 logged[name] = value
                 for loss in losses:

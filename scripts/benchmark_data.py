@@ -25,8 +25,8 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 import basicsr_entropy  # noqa: F401  (makes basicsr importable)
 from basicsr_entropy.data.datasets import LowLightPairedDataset
 from basicsr_entropy.data.datasets.demo_photographs import TRAIN_PHOTOGRAPHS, read_photograph
+from basicsr_entropy.data.prepare.encoding import LmdbFormat
 from basicsr_entropy.data.prepare.prepare import prepare_lmdb
-from basicsr_entropy.data.prepare.recipe import Recipe
 
 matplotlib.use('Agg')
 from basicsr.data.paired_image_dataset import PairedImageDataset  # noqa: E402
@@ -143,7 +143,7 @@ def main() -> None:
         if not folder.exists():
             write_pairs(folder, height, width, count)
         for encoding in ('png', 'raw'):
-            prepare_lmdb(folder, folder / encoding, layout='lolv1', recipe=Recipe(encoding), resume=True)
+            prepare_lmdb(folder, folder / encoding, layout='lolv1', recipe=LmdbFormat(encoding), resume=True)
         readers = datasets(folder)
         check_same(readers)
         rates[size] = {

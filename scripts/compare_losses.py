@@ -20,7 +20,7 @@ from rich.table import Table
 
 import basicsr_entropy  # noqa: F401  (makes basicsr importable)
 from basicsr_entropy.config import read_option_file
-from basicsr_entropy.training.results import read_metrics
+from basicsr_entropy.training.metrics_file import read_metrics
 
 
 def run(command: str, options: dict, folder: Path, *arguments: str) -> None:

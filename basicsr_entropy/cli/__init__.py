@@ -19,7 +19,7 @@ from typing import Any
 
 from basicsr_entropy._errors import suggestion
 from basicsr_entropy._version import __version__
-from basicsr_entropy.cli.errors import print_error
+from basicsr_entropy.cli._errors import print_error
 
 # command: summary
 COMMANDS = {

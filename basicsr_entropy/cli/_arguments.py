@@ -32,12 +32,12 @@ OPTION_FILE_FLAGS = {'options': '-opt'}
 
 def add_layout(parser: argparse.ArgumentParser, splits: str) -> None:
     """--layout and --split; `splits` tells what is done with the splits."""
-    from basicsr_entropy.data.sets.layouts import LAYOUTS, SPLITS
+    from basicsr_entropy.data.sets.layouts import LAYOUT_CHOICES, SPLITS
 
     parser.add_argument(
         '--layout',
         default='auto',
-        choices=['auto', *LAYOUTS],
+        choices=LAYOUT_CHOICES,
         help='folder layout of the dataset (default: recognise it by its folder names)',
     )
     parser.add_argument('--split', nargs='+', choices=SPLITS, help=f'splits to {splits} (default: all that exist)')

@@ -3,7 +3,7 @@
 import argparse
 
 from basicsr_entropy.cli._arguments import ENHANCER_FLAGS, add_enhancer, build_enhancer, example
-from basicsr_entropy.cli.memory import keep_freed_memory
+from basicsr_entropy.cli._memory import keep_freed_memory
 
 FLAGS = {**ENHANCER_FLAGS, 'out': '-o', 'overwrite': '--overwrite'}
 

@@ -109,7 +109,7 @@ def _write_all(args: argparse.Namespace) -> int:
 
 def _write_schema(path: Path, overwrite: bool) -> None:
     """Writes the JSON schema; one that is there serves every option file beside it and is kept."""
-    from basicsr_entropy.config.schema import write_schema
+    from basicsr_entropy.config.json_schema import write_schema
 
     if overwrite or not path.exists():
         write_schema(path)

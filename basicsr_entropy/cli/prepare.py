@@ -24,7 +24,7 @@ FLAGS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the dataset, how its images are cropped and encoded, and how bad pairs are treated."""
-    from basicsr_entropy.data.prepare.recipe import ENCODINGS
+    from basicsr_entropy.data.prepare.encoding import ENCODINGS
 
     parser.description = (
         'Convert each split of a dataset to two LMDB databases, OUT/<split>_lq.lmdb and OUT/<split>_gt.lmdb.\n'
@@ -61,10 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the databases and prints what they hold; with --dry-run, prints an estimate."""
+    from basicsr_entropy.data.prepare.encoding import LmdbFormat
     from basicsr_entropy.data.prepare.prepare import estimate, prepare_lmdb
-    from basicsr_entropy.data.prepare.recipe import Recipe
 
-    recipe = Recipe(args.encoding, args.crop_size, args.step, args.thresh)
+    recipe = LmdbFormat(args.encoding, args.crop_size, args.step, args.thresh)
     dataset = {'layout': args.layout, 'splits': args.split, 'recipe': recipe, 'skip_bad': args.skip_bad}
     if args.dry_run:
         written = estimate(args.root, **dataset)

@@ -21,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the table and writes the picture."""
     from basicsr_entropy.config import read_option_file
-    from basicsr_entropy.config.testing import as_test_options
+    from basicsr_entropy.config.as_test import as_test_options
+    from basicsr_entropy.training.metrics_file import results_root
     from basicsr_entropy.training.report import compare_results, print_table, write_picture
-    from basicsr_entropy.training.results import results_root
 
     options = as_test_options(read_option_file(args.opt))
     compared = compare_results(options)

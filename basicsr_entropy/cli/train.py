@@ -3,7 +3,7 @@
 import argparse
 
 from basicsr_entropy.cli._arguments import PIPELINE_FLAGS, example
-from basicsr_entropy.cli.memory import keep_freed_memory
+from basicsr_entropy.cli._memory import keep_freed_memory
 
 FLAGS = PIPELINE_FLAGS
 

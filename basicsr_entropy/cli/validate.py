@@ -33,8 +33,8 @@ def run(args: argparse.Namespace) -> int:
     import basicsr  # noqa: F401  (fills the registries)
 
     from basicsr_entropy.config import find_problems, read_option_file
+    from basicsr_entropy.config.as_test import as_test_options
     from basicsr_entropy.config.parse import force
-    from basicsr_entropy.config.testing import as_test_options
 
     options = dict(read_option_file(args.opt))
     for change in args.force_yml or ():

@@ -1,32 +1,23 @@
-"""Options of a run: typed sections, option files, and checks of both.
+"""Options of a run, typed and checked in one place.
 
-`section` is the machinery; `run` types the sections of BasicSR; `check` checks a whole file; `parse` is the command
-line of a run. Rooms that add keys type them in an `options.py` of their own: `models/options.py` for the diffusion
-model, `data/datasets/options.py` for the datasets. Losses, networks and metrics are typed by their signatures.
+- `section`: the base class of typed sections, and sections derived from signatures;
+- `run`: the sections of BasicSR; `models/options.py` and `data/datasets/options.py` extend them for the diffusion model
+  and the datasets; losses, networks and metrics are typed by their signatures;
+- `problems`: error messages about options;
+- `check`: checks of a whole option file; `parse`: the command line and option file of a run;
+- `templates`: the option files that the package writes; `testing`: testing with a training file;
+- `schema` and `reference`: the JSON schema and the documentation of all options.
 """
 
-from basicsr_entropy.config.check import check_options, find_problems
 from basicsr_entropy.config.files import read_option_file
 from basicsr_entropy.config.parse import parse_options
-from basicsr_entropy.config.run import (
-    CropPhases,
-    CropSchedule,
-    Dataset,
-    ImageBackend,
-    Logger,
-    Paths,
-    Run,
-    Train,
-    Val,
-    dataset_path,
-)
+from basicsr_entropy.config.problems import Problem
 from basicsr_entropy.config.section import (
     Integer,
     NonNegativeInteger,
     PositiveInteger,
     PositiveNumber,
     Probability,
-    Problem,
     Section,
     Seed,
     Text,
@@ -34,6 +25,19 @@ from basicsr_entropy.config.section import (
     construct,
     section_of,
 )
+from basicsr_entropy.config.sections import (
+    CropPhases,
+    CropSchedule,
+    Dataset,
+    ImageBackend,
+    Logger,
+    OptionFile,
+    Paths,
+    Train,
+    Val,
+    dataset_path,
+)
+from basicsr_entropy.config.validate import check_options, find_problems
 
 __all__ = [
     'CropPhases',
@@ -48,7 +52,7 @@ __all__ = [
     'PositiveNumber',
     'Probability',
     'Problem',
-    'Run',
+    'OptionFile',
     'Section',
     'Seed',
     'Text',

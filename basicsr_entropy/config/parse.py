@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
+from basicsr_entropy.config.as_test import as_test_options
 from basicsr_entropy.config.files import read_option_file
-from basicsr_entropy.config.testing import as_test_options
 
 Options = dict[str, Any]
 DERIVED_FOLDERS = {

@@ -1,11 +1,11 @@
 """Differentiable spatial entropy of images. Depends on torch only: no BasicSR, no diffusion."""
 
 from basicsr_entropy.entropy.backends import BACKENDS
+from basicsr_entropy.entropy.density import DensityOptions
 from basicsr_entropy.entropy.divergences import DIVERGENCES
 from basicsr_entropy.entropy.functional import check_images, spatial_divergence, spatial_entropy
 from basicsr_entropy.entropy.kernels import KERNELS
 from basicsr_entropy.entropy.neighbors import NEIGHBORS, neighbor_weights
-from basicsr_entropy.entropy.options import DensityOptions
 
 __all__ = [
     'BACKENDS',

@@ -10,11 +10,11 @@ import torch
 from basicsr_entropy._checks import check_choice
 from basicsr_entropy._color import LUMA
 from basicsr_entropy.entropy.backends import BACKENDS, BackendName, local_divergence
+from basicsr_entropy.entropy.density import DEFAULT_OPTIONS, DensityOptions
 from basicsr_entropy.entropy.divergences import DIVERGENCES, FUNCTIONALS, DivergenceName
 from basicsr_entropy.entropy.histogram import global_divergence
 from basicsr_entropy.entropy.kernels import KERNELS
 from basicsr_entropy.entropy.neighbors import neighbor_values
-from basicsr_entropy.entropy.options import DEFAULT_OPTIONS, DensityOptions
 
 MIN_SILVERMAN_BANDWIDTH = 0.5  # levels; a narrower kernel has almost no mass at the levels around a value
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
+from basicsr_entropy.entropy.density import DensityOptions
 from basicsr_entropy.entropy.divergences import Divergence
 from basicsr_entropy.entropy.kernels import KERNELS, level_densities
-from basicsr_entropy.entropy.options import DensityOptions
 
 
 def global_divergence(

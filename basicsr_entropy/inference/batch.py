@@ -69,7 +69,8 @@ def enhance_files(
 
 def plan(inputs: Sequence[str], out: Path, compare: bool, filmstrip: bool, overwrite: bool) -> list[Job]:
     """Plans every file to write; arguments and errors as in `enhance_files`."""
-    jobs, taken = [], {}
+    jobs: list[Job] = []
+    taken: dict[Path, Path] = {}  # photographs by the files to write for them
     found = find_photographs(inputs)
     sources = {source.resolve() for source, _ in found}
     for source, name in found:
@@ -95,7 +96,7 @@ def plan(inputs: Sequence[str], out: Path, compare: bool, filmstrip: bool, overw
 
 def _enhance_file(enhancer: Enhancer, job: Job) -> None:
     photograph = read_photograph(job.source)
-    frames = _Frames(enhancer.sampling.steps)
+    frames = _Frames(enhancer.steps)
     enhanced = enhancer(photograph.pixels, callback=frames if job.filmstrip else None, progress=True)
     write_photograph(job.output, photograph._replace(pixels=enhanced))
     if job.compare:

@@ -1,7 +1,7 @@
 """Enhancement of images in memory with a trained model."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,16 @@ from basicsr_entropy._checks import check_choice, check_seed
 from basicsr_entropy._errors import first_line
 from basicsr_entropy.config import build, construct, read_option_file
 from basicsr_entropy.diffusion import SAMPLERS, MeanRevertingSDE, Sampler
+from basicsr_entropy.diffusion.samplers import Callback, SamplerType
 from basicsr_entropy.diffusion.tiling import Tiling
-from basicsr_entropy.inference.images import ImageLike, image_to_tensor
+from basicsr_entropy.inference.images import ImageKind, image_to_tensor
 from basicsr_entropy.inference.pretrained import Pretrained, read_pretrained
-from basicsr_entropy.models.execution import Execution
+from basicsr_entropy.models.execution import Execution, Precision
 from basicsr_entropy.models.networks import check_conditional_network
-from basicsr_entropy.models.sampling import restore
+from basicsr_entropy.models.restore import restore
 from basicsr_entropy.models.weights import load_weights
 
-DTYPES = {'float32': None, 'bf16': 'bf16', 'fp16': 'fp16'}  # values of `Execution.amp`
+DTYPES: dict[str, Precision | None] = {'float32': None, 'bf16': 'bf16', 'fp16': 'fp16'}  # values of `Execution.amp`
 
 
 class Enhancer:
@@ -62,7 +63,7 @@ class Enhancer:
         self,
         pretrained: Pretrained,
         *,
-        sampler: str | None = None,
+        sampler: SamplerType | None = None,
         steps: int | None = None,
         tile: Tiling | Mapping[str, Any] | None = Tiling(),  # noqa: B008  (it is frozen)
         seed: int = 0,
@@ -90,6 +91,11 @@ class Enhancer:
         self.execution = Execution(DTYPES[dtype], channels_last, compile)
         self.execution.prepare(self.net)
 
+    @property
+    def steps(self) -> int:
+        """Network function evaluations per image."""
+        return len(self.sampling.timesteps(self.process)) - 1
+
     @classmethod
     def from_pretrained(
         cls, path: str | Path, *, options: str | Path | Mapping[str, Any] | None = None, **keywords: Any
@@ -116,7 +122,9 @@ class Enhancer:
             options = read_option_file(str(options))
         return cls(read_pretrained(path, options), **keywords)
 
-    def changed(self, *, sampler: str | None = None, steps: int | None = None, seed: int | None = None) -> 'Enhancer':
+    def changed(
+        self, *, sampler: SamplerType | None = None, steps: int | None = None, seed: int | None = None
+    ) -> 'Enhancer':
         """Returns an enhancer that shares this one's network but samples differently.
 
         Args:
@@ -140,12 +148,12 @@ class Enhancer:
             other.seed = seed
         return other
 
-    def _sampling(self, sampler: str | None, steps: int | None) -> Sampler:
+    def _sampling(self, sampler: SamplerType | None, steps: int | None) -> Sampler:
         """The model's own sampler, or another with the default options; the number of steps is always given."""
         own = Sampler(**{key: value for key, value in self.own_sampler.items() if value is not None})
         if sampler is not None:
             check_choice('sampler', sampler, SAMPLERS)
-        chosen = own if sampler in (None, own.type) else Sampler(sampler)
+        chosen = own if sampler is None or sampler == own.type else Sampler(sampler)
         steps = chosen.steps if steps is None else steps
         chosen = replace(chosen, steps=self.process.timesteps if steps is None else steps)
         chosen.timesteps(self.process)
@@ -153,10 +161,10 @@ class Enhancer:
 
     def __call__(
         self,
-        image: ImageLike,
-        callback: Callable[[int, float, torch.Tensor, torch.Tensor], None] | None = None,
+        image: ImageKind,
+        callback: Callback | None = None,
         progress: bool = False,
-    ) -> ImageLike:
+    ) -> ImageKind:
         """Enhances an image.
 
         Args:

@@ -4,7 +4,7 @@ import glob
 import io
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ INTEROPERABILITY = 0xA005  # tag in the EXIF table that points to another table
 SAVE_OPTIONS = {'JPEG': {'quality': 95, 'subsampling': 0}, 'WEBP': {'quality': 95}}
 
 # Stored pixels to upright pixels by EXIF orientation, and back.
-_TO_UPRIGHT = {
+_TO_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
     4: lambda a: a[::-1],
@@ -190,11 +190,11 @@ def _encode_tiff(pixels: np.ndarray, photograph: Photograph) -> bytes:
 def _encode_16_bit_png(pixels: np.ndarray, photograph: Photograph) -> bytes:
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
-    metadata = {cv2.IMAGE_METADATA_ICCP: photograph.icc}
+    metadata: dict[int, bytes | None] = {cv2.IMAGE_METADATA_ICCP: photograph.icc}
     if photograph.exif:
         metadata[cv2.IMAGE_METADATA_EXIF] = photograph.exif.removeprefix(EXIF_HEADER)
-    metadata = {key: np.frombuffer(value, np.uint8) for key, value in metadata.items() if value}
-    written, content = cv2.imencodeWithMetadata('.png', pixels, list(metadata), list(metadata.values()))
+    chunks = {key: np.frombuffer(value, np.uint8) for key, value in metadata.items() if value}
+    written, content = cv2.imencodeWithMetadata('.png', pixels, list(chunks), list(chunks.values()))
     if not written:
         raise OSError('OpenCV could not encode a 16-bit PNG')
     return content.tobytes()

@@ -1,21 +1,22 @@
 """Conversion between images in memory, of any usual kind, and the RGB tensors that networks take."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
+from typing_extensions import NamedTuple
 
 from basicsr_entropy._color import LUMA
 
-ImageLike = Image.Image | np.ndarray | torch.Tensor
+ImageKind = TypeVar('ImageKind', Image.Image, np.ndarray, torch.Tensor)
 
 ARRAY_MODES = ('L', 'LA', 'RGB', 'RGBA', 'I;16', 'I;16B')  # PIL's modes that become arrays without conversion
 RANGE_TOLERANCE = 1e-3  # by which resampled floats may leave [0, 1]
 
 
-class ConvertedImage(NamedTuple):
+class ConvertedImage(NamedTuple, Generic[ImageKind]):
     """An image as a tensor, and the way back.
 
     Attributes:
@@ -25,10 +26,10 @@ class ConvertedImage(NamedTuple):
     """
 
     rgb: torch.Tensor
-    convert_back: Callable[[torch.Tensor], ImageLike]
+    convert_back: Callable[[torch.Tensor], ImageKind]
 
 
-def image_to_tensor(image: ImageLike) -> ConvertedImage:
+def image_to_tensor(image: ImageKind) -> ConvertedImage[ImageKind]:
     """Converts an image to an RGB tensor; alpha is set aside and gray is repeated to three channels.
 
     Args:
@@ -87,7 +88,7 @@ def pil_to_array(image: Image.Image) -> np.ndarray:
     return pixels.astype(pixels.dtype.newbyteorder('='), copy=False)
 
 
-def _convert_pil(image: Image.Image) -> ConvertedImage:
+def _convert_pil(image: Image.Image) -> ConvertedImage[Image.Image]:
     if image.mode in ('I', 'F'):
         raise ValueError(f"a PIL image of mode '{image.mode}' has no defined range; pass an array in [0, 1] instead")
     rgb, to_array = _convert_array(pil_to_array(image))
@@ -100,7 +101,7 @@ def _convert_pil(image: Image.Image) -> ConvertedImage:
     return ConvertedImage(rgb, convert_back)
 
 
-def _convert_array(image: np.ndarray) -> ConvertedImage:
+def _convert_array(image: np.ndarray) -> ConvertedImage[np.ndarray]:
     if image.ndim not in (2, 3):
         raise ValueError(f'an array must have the shape (H, W) or (H, W, C), got {image.shape}')
     is_integer = np.issubdtype(image.dtype, np.integer)
@@ -119,7 +120,7 @@ def _convert_array(image: np.ndarray) -> ConvertedImage:
     return ConvertedImage(rgb, convert_back)
 
 
-def _convert_tensor(image: torch.Tensor) -> ConvertedImage:
+def _convert_tensor(image: torch.Tensor) -> ConvertedImage[torch.Tensor]:
     if image.ndim != 4 or image.shape[1] not in (1, 2, 3, 4) or not image.numel():
         raise ValueError(
             f'an image must have 1 to 4 channels, and a tensor the shape (N, C, H, W), got {tuple(image.shape)}'

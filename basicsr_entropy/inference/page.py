@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from basicsr_entropy.diffusion import SAMPLERS
+from basicsr_entropy.diffusion.samplers import SamplerType
 from basicsr_entropy.inference.enhancer import Enhancer
 from basicsr_entropy.inference.files import read_photograph, write_photograph
 
@@ -25,7 +26,7 @@ HOUR = 3600  # seconds
 
 
 def enhance_upload(
-    enhancer: Enhancer, path: str | None, sampler: str, steps: int, seed: int, progress: gr.Progress
+    enhancer: Enhancer, path: str | None, sampler: SamplerType, steps: int, seed: int, progress: gr.Progress
 ) -> Iterator[tuple[tuple[Image.Image, Image.Image], str, str]]:
     """Enhances an uploaded file.
 
@@ -93,9 +94,7 @@ def build_app(enhancer: Enhancer, model: str) -> gr.Blocks:
                     label='Sampler',
                     info='sde and ode need nearly as many evaluations as the slider allows',
                 )
-                steps = gr.Slider(
-                    1, enhancer.process.timesteps, enhancer.sampling.steps, step=1, label='Network evaluations'
-                )
+                steps = gr.Slider(1, enhancer.process.timesteps, enhancer.steps, step=1, label='Network evaluations')
                 seed = gr.Number(enhancer.seed, label='Seed', precision=0, minimum=0)
                 button = gr.Button('Enhance', variant='primary')
             with gr.Column(scale=3):
@@ -103,7 +102,13 @@ def build_app(enhancer: Enhancer, model: str) -> gr.Blocks:
                 line = gr.Markdown()
                 download = gr.DownloadButton('Download', interactive=False)
 
-        def enhance(path, sampler, steps, seed, progress=gr.Progress()):  # noqa: B008  (gradio finds it by this default)
+        def enhance(
+            path: str | None,
+            sampler: SamplerType,
+            steps: int,
+            seed: int,
+            progress: gr.Progress = gr.Progress(),  # noqa: B008  (gradio finds it by this default)
+        ) -> Iterator[tuple[tuple[Image.Image, Image.Image], str, gr.DownloadButton]]:
             for images, file, text in enhance_upload(enhancer, path, sampler, steps, seed, progress):
                 yield images, text, gr.DownloadButton(value=file, interactive=True)
 

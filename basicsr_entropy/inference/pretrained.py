@@ -112,12 +112,15 @@ def read_pretrained(path: str | Path, options: Mapping[str, Any] | None = None) 
             raise ValueError(f'{path} is not a safetensors file, or is damaged') from error
     else:
         weights = read_weights(str(path), 'params_ema', option='model')
-    if options is None and stored is None:
+    if options is not None:
+        sections = _sections(options)
+    elif stored is not None:
+        sections = stored
+    else:
         raise ValueError(
             f'{path} holds weights without their options; give the option file they were trained with (options=...), '
             'or an exported model file, which holds both'
         )
-    sections = stored if options is None else _sections(options)
     return Pretrained(weights, sections['network_g'], sections['sde'], sections['sampler'])
 
 

@@ -10,10 +10,10 @@ from torch import nn
 from basicsr_entropy._checks import check_choice
 from basicsr_entropy.entropy import BACKENDS, DIVERGENCES, DensityOptions, neighbor_weights, spatial_divergence
 from basicsr_entropy.entropy.backends import BackendName
+from basicsr_entropy.entropy.density import ClampGrad, NeighborNorm
 from basicsr_entropy.entropy.divergences import DivergenceName
 from basicsr_entropy.entropy.kernels import KernelName
 from basicsr_entropy.entropy.neighbors import RANDOM_NEIGHBORS, Neighbor
-from basicsr_entropy.entropy.options import ClampGrad, NeighborNorm
 from basicsr_entropy.losses.reduction import Reduction, check_reduction, weighted_reduction
 
 Resample = Literal['step', 'once']

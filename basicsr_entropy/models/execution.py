@@ -9,7 +9,9 @@ from torch import nn
 from basicsr_entropy._checks import check_choice
 from basicsr_entropy.diffusion.samplers import Network
 
-PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+Precision = Literal['bf16', 'fp16']
+
+PRECISIONS: dict[Precision, torch.dtype] = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Execution:
         ValueError: If amp is unknown.
     """
 
-    amp: Literal['bf16', 'fp16'] | None = None
+    amp: Precision | None = None
     channels_last: bool = False
     compile: bool = False
 
@@ -36,7 +38,7 @@ class Execution:
     def prepare(self, network: nn.Module) -> None:
         """Changes the network's memory layout and compiles it, both in place; its state dict keeps its keys."""
         if self.channels_last:
-            network.to(memory_format=torch.channels_last)
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's overloads
         if self.compile:
             network.compile()
 

@@ -1,7 +1,9 @@
 """Training and sampling of a mean-reverting diffusion model in BasicSR's model interface."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from operator import add
 from os import path as osp
 from typing import Any
 
@@ -23,9 +25,9 @@ from basicsr_entropy.models.complexity import complexity
 from basicsr_entropy.models.networks import check_conditional_network
 from basicsr_entropy.models.optimizers import OPTIMIZERS, build_optimizer
 from basicsr_entropy.models.options import IRSDEOptions, LossKeys
-from basicsr_entropy.models.progressive_model import BatchSchedule
+from basicsr_entropy.models.progressive_model import ProgressiveCrop
+from basicsr_entropy.models.restore import restore
 from basicsr_entropy.models.results import ImageResult
-from basicsr_entropy.models.sampling import restore
 from basicsr_entropy.models.weights import load_weights, read_weights
 
 
@@ -41,7 +43,7 @@ class IRSDEModel(SRModel):
 
     OPTIONS = IRSDEOptions
     OPTIMIZERS = OPTIMIZERS
-    FOLLOWS_CROP_SCHEDULE = True
+    SUPPORTS_PROGRESSIVE_CROPS = True
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.options = IRSDEOptions.of(opt)
@@ -67,8 +69,8 @@ class IRSDEModel(SRModel):
 
     def init_training_settings(self) -> None:
         self.net_g.train()
-        train_opt = self.opt['train']
-        self.ema_decay = self.options.train.ema_decay
+        training = self.options.training
+        self.ema_decay = training.ema_decay
         if self.ema_decay > 0:
             get_root_logger().info(f'Use Exponential Moving Average with decay: {self.ema_decay}')
             self.net_g_ema = build_network(self.opt['network_g']).to(self.device)
@@ -78,9 +80,9 @@ class IRSDEModel(SRModel):
             else:
                 self.model_ema(0)
             self.net_g_ema.eval()
-        self.grad_clip_norm = self.options.train.grad_clip_norm
-        self.schedule = BatchSchedule(self.opt['datasets']['train'])
-        self._build_losses(train_opt)
+        self.grad_clip_norm = training.grad_clip_norm
+        self.progressive_crop = ProgressiveCrop(self.opt['datasets']['train'])
+        self._build_losses(self.opt['train'])
         self.setup_optimizers()
         self.setup_schedulers()
         # keeps fp16 gradients from underflow; without fp16 it changes nothing
@@ -88,7 +90,8 @@ class IRSDEModel(SRModel):
 
     def _build_losses(self, train_opt: Mapping[str, Any]) -> None:
         """Builds the loss of every train.<name>_opt, and notes what each compares."""
-        self.losses, self.compared = nn.ModuleDict(), {}
+        self.losses = nn.ModuleDict()
+        self.compared: dict[str, str] = {}
         for key, options in train_opt.items():
             if not key.endswith('_opt') or options is None:
                 continue
@@ -105,12 +108,12 @@ class IRSDEModel(SRModel):
             )
         self.losses.to(self.device)
 
-    def get_optimizer(self, optim_type: str, params, lr: float, **kwargs) -> torch.optim.Optimizer:
+    def get_optimizer(self, optim_type: str, params: Iterable[Any], lr: float, **kwargs: Any) -> torch.optim.Optimizer:
         """An optimiser by its name in `OPTIMIZERS`."""
         return build_optimizer(optim_type, params, 'train.optim_g', lr=lr, **kwargs)
 
     def optimize_parameters(self, current_iter: int) -> None:
-        mu, x0 = self.schedule.cut(self.lq, self.gt, current_iter)
+        mu, x0 = self.progressive_crop.crop(self.lq, self.gt, current_iter)
         # one timestep per image, from torch's own generators, which manual_seed seeds
         t = torch.randint(1, self.process.timesteps + 1, (x0.shape[0],), device=self.device)
         noise = torch.randn_like(x0)
@@ -119,13 +122,13 @@ class IRSDEModel(SRModel):
         self.optimizer_g.zero_grad()
         prediction = self.execution.wrap(self.net_g)(x_t, mu, t)
         pairs = self._compared_pairs(x0, mu, t, noise, x_t, prediction)
-        logged = OrderedDict()
+        logged: OrderedDict[str, torch.Tensor] = OrderedDict()
         for name, loss in self.losses.items():
             terms = call_loss(loss, *pairs[self.compared[name]])
             logged[f'l_{name}'] = terms[0]
             if len(terms) > 1:
                 logged[f'l_{name}_style'] = terms[1]
-        self.scaler.scale(sum(logged.values())).backward()
+        self.scaler.scale(reduce(add, logged.values())).backward()
         self.scaler.unscale_(self.optimizer_g)
         if self.grad_clip_norm is not None:
             nn.utils.clip_grad_norm_(self.net_g.parameters(), self.grad_clip_norm)
@@ -136,9 +139,18 @@ class IRSDEModel(SRModel):
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
 
-    def _compared_pairs(self, x0, mu, t, noise, x_t, prediction) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    def _compared_pairs(
+        self,
+        x0: torch.Tensor,
+        mu: torch.Tensor,
+        t: torch.Tensor,
+        noise: torch.Tensor,
+        x_t: torch.Tensor,
+        prediction: torch.Tensor,
+    ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """(pred, target) of each quantity that a loss compares."""
-        process, wanted, pairs = self.process, set(self.compared.values()), {}
+        process, wanted = self.process, set(self.compared.values())
+        pairs: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
         if 'state' in wanted:
             predicted_noise = process.predicted_noise(x_t, mu, t, prediction)
             pairs['state'] = (
@@ -172,7 +184,9 @@ class IRSDEModel(SRModel):
         )
         net.train(training)
 
-    def validation(self, dataloader, current_iter, tb_logger, save_img: bool = False) -> list[ImageResult] | None:
+    def validation(
+        self, dataloader: DataLoader, current_iter: int | str, tb_logger: Any, save_img: bool = False
+    ) -> list[ImageResult] | None:
         """Samples, saves and measures each image; in a distributed run the images are divided among the processes.
 
         Args:
@@ -184,7 +198,8 @@ class IRSDEModel(SRModel):
         Returns:
             On rank 0, the results of all images in the order of the dataset; None on the other ranks.
         """
-        dataset, val_opt = dataloader.dataset, self.opt['val']
+        dataset: Any = dataloader.dataset  # has a length, and its options in `opt`
+        val_opt = self.opt['val']
         rank, world_size = get_dist_info()
         own = Subset(dataset, range(rank, len(dataset), world_size))
         results = []
@@ -224,7 +239,9 @@ class IRSDEModel(SRModel):
             )
         return {name: float(calculate_metric(images, options)) for name, options in metrics.items()}
 
-    def _record(self, measured: list[dict[str, float]], dataset_name: str, current_iter, tb_logger) -> None:
+    def _record(
+        self, measured: list[dict[str, float]], dataset_name: str, current_iter: int | str, tb_logger: Any
+    ) -> None:
         """Logs the mean metrics, and keeps them and the best ones as SRModel does."""
         self._initialize_best_metric_results(dataset_name)
         self.metric_results = {name: sum(one[name] for one in measured) / len(measured) for name in measured[0]}

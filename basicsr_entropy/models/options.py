@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import model_validator
 from typing_extensions import Self
 
-from basicsr_entropy.config import PositiveNumber, Run, Section, Seed, Train, Val, construct, section_of
+from basicsr_entropy.config import OptionFile, PositiveNumber, Section, Seed, Train, Val, construct, section_of
 from basicsr_entropy.diffusion import MeanRevertingSDE, Sampler
 from basicsr_entropy.diffusion.tiling import Tiling
 from basicsr_entropy.models.execution import Execution
@@ -56,7 +56,7 @@ class IRSDEVal(Val):
     cost."""
 
 
-class IRSDEOptions(Run, ExecutionOptions):  # type: ignore[misc, valid-type]
+class IRSDEOptions(OptionFile, ExecutionOptions):  # type: ignore[misc, valid-type]
     """An option file of `IRSDEModel`."""
 
     sde: ProcessOptions = ProcessOptions()  # type: ignore[valid-type]
@@ -73,13 +73,24 @@ class IRSDEOptions(Run, ExecutionOptions):  # type: ignore[misc, valid-type]
         return section == 'train' and key.endswith('_opt')
 
     @property
+    def training(self) -> IRSDETrain:
+        """Options of the training.
+
+        Raises:
+            KeyError: If there are none.
+        """
+        if self.train is None:
+            raise KeyError('train: missing; training needs this section')
+        return self.train
+
+    @property
     def sampling(self) -> SamplerOptions:
         """Options of the sampler."""
         return SamplerOptions() if self.val is None else self.val.sampler
 
     def process(self) -> MeanRevertingSDE:
         """A new process."""
-        return construct(MeanRevertingSDE, self.sde.model_dump(), 'sde')
+        return construct(MeanRevertingSDE, self.sde.model_dump(), 'sde')  # type: ignore[attr-defined]
 
     def tiling(self) -> Tiling | None:
         """Tiles of large images; None for none."""

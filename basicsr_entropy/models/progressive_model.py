@@ -15,7 +15,7 @@ from basicsr.models.sr_model import SRModel
 from basicsr_entropy.config import CropPhases
 
 
-class BatchSchedule:
+class ProgressiveCrop:
     """Crop and batch sizes over the iterations; see `CropSchedule` for the options.
 
     Args:
@@ -35,13 +35,13 @@ class BatchSchedule:
             return
         self.full = options.batch_size_per_gpu
         self.counts = options.mini_batch_sizes or [self.full] * len(self.sizes)
-        self.ends = list(accumulate(options.iters))
+        self.ends = list(accumulate(options.iters or ()))  # `CropPhases` requires them with gt_sizes
         scale = opt.get('scale', 1)
         for size in self.sizes:
             if size % scale:
                 raise ValueError(f'{path}.gt_sizes: {size} is no multiple of scale, {scale}')
 
-    def cut(self, lq: torch.Tensor, gt: torch.Tensor, current_iter: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def crop(self, lq: torch.Tensor, gt: torch.Tensor, current_iter: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Crops a batch to the size and number of images of an iteration.
 
         Args:
@@ -69,14 +69,17 @@ class BatchSchedule:
 
 
 class ProgressiveSRModel(SRModel):
-    """BasicSR's SRModel with training crops that grow; see `BatchSchedule`."""
+    """BasicSR's SRModel with training crops that grow; see `ProgressiveCrop`."""
 
-    FOLLOWS_CROP_SCHEDULE = True
+    SUPPORTS_PROGRESSIVE_CROPS = True
+
+    lq: torch.Tensor
+    gt: torch.Tensor
 
     def init_training_settings(self) -> None:
         super().init_training_settings()
-        self.schedule = BatchSchedule(self.opt['datasets']['train'])
+        self.progressive_crop = ProgressiveCrop(self.opt['datasets']['train'])
 
     def optimize_parameters(self, current_iter: int) -> None:
-        self.lq, self.gt = self.schedule.cut(self.lq, self.gt, current_iter)
+        self.lq, self.gt = self.progressive_crop.crop(self.lq, self.gt, current_iter)
         super().optimize_parameters(current_iter)

@@ -14,9 +14,9 @@ from basicsr import train as basicsr_train
 
 from basicsr_entropy.config import check_options, parse_options
 from basicsr_entropy.config.parse import Options
-from basicsr_entropy.data.sets.layouts import shared_images
+from basicsr_entropy.data.sets.layouts import leakage_warning
 from basicsr_entropy.data.sets.selection import layout_and_split
-from basicsr_entropy.training.results import metrics_recorded
+from basicsr_entropy.training.metrics_file import metrics_recorded
 
 
 def run(args: argparse.Namespace, is_train: bool) -> None:
@@ -56,7 +56,7 @@ def _checked(options: Options, is_train: bool) -> Options:
 
 def _warn_of_shared_images(options: Mapping[str, Any]) -> None:
     phases = {phase: phase.partition('_')[0] for phase in options['datasets']}
-    used = {layout_and_split({'phase': phases[name], **dataset}) for name, dataset in options['datasets'].items()}
-    warning = shared_images(used)
+    used = (layout_and_split({'phase': phases[name], **dataset}) for name, dataset in options['datasets'].items())
+    warning = leakage_warning({each for each in used if each is not None})
     if warning:
         warnings.warn(warning, stacklevel=2)

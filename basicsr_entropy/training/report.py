@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from basicsr_entropy.training.results import METRICS_FILE, read_metrics, results_root
+from basicsr_entropy.training.metrics_file import METRICS_FILE, read_metrics, results_root
 
 TITLE_HEIGHT = 26  # pixels of the strip above each row of the picture
 PICTURE_WIDTH = 420  # pixels of each of its columns

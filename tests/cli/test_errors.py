@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from basicsr_entropy import cli
-from basicsr_entropy.cli.errors import in_flags
+from basicsr_entropy.cli._errors import in_flags
 
 FLAGS = {'crop_size': '--crop-size', 'step': '--step', 'steps': '--steps', 'out': '-o', 'skip_bad': '--skip-bad'}
 

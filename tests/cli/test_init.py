@@ -28,7 +28,7 @@ def call(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def schema(monkeypatch):
-    module = ModuleType('basicsr_entropy.config.schema')
+    module = ModuleType('basicsr_entropy.config.json_schema')
     module.write_schema = lambda path: Path(path).write_text('{}')
     monkeypatch.setitem(sys.modules, module.__name__, module)
 

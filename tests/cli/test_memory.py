@@ -27,7 +27,7 @@ with ThreadPoolExecutor(1) as threads:
 
 
 def test_freed_memory_is_used_again_in_threads_too():
-    module = Path(basicsr_entropy.__file__).parent / 'cli/memory.py'
+    module = Path(basicsr_entropy.__file__).parent / 'cli/_memory.py'
     run = subprocess.run([sys.executable, '-c', MEASURE, module], capture_output=True, text=True, check=True)
     for line in run.stdout.splitlines():
         handed_back, kept = map(int, line.split())

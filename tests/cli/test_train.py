@@ -126,6 +126,7 @@ def test_resumes_under_another_experiments_root(run, write_options, workdir, tmp
     assert not (workdir / 'experiments').exists()
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes(write_options, workdir):
     """kill -9 at some moment after the first checkpoint; what auto-resume finds is whole."""
     path = write_options(train__total_iter=90_000, logger__save_checkpoint_freq=1)
@@ -150,6 +151,7 @@ def test_a_killed_run_resumes(write_options, workdir):
     assert (states / f'{newest + 2}.state').is_file()
 
 
+@pytest.mark.slow
 def test_two_processes_train_together_without_cuda(write_options, workdir):
     path = write_options(train__total_iter=2)
     torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
@@ -263,9 +265,9 @@ SCHEDULE = {
 
 @pytest.mark.parametrize('model', ['IRSDEModel', 'ProgressiveSRModel'])
 def test_crops_grow_while_a_run_stops_and_goes_on(run, write_options, monkeypatch, model):
-    from basicsr_entropy.models.progressive_model import BatchSchedule
+    from basicsr_entropy.models.progressive_model import ProgressiveCrop
 
-    seen, cut = [], BatchSchedule.cut
+    seen, cut = [], ProgressiveCrop.crop
 
     def spy(self, lq, gt, current_iter):
         lq, gt = cut(self, lq, gt, current_iter)
@@ -273,7 +275,7 @@ def test_crops_grow_while_a_run_stops_and_goes_on(run, write_options, monkeypatc
         seen.append((current_iter, gt.shape[-1], len(gt)))
         return lq, gt
 
-    monkeypatch.setattr(BatchSchedule, 'cut', spy)
+    monkeypatch.setattr(ProgressiveCrop, 'crop', spy)
     changes = {**STOCK, 'model_type': model, 'train__pixel_opt': {'type': 'L1Loss'}} if model != 'IRSDEModel' else {}
     for total in (2, 4):
         options = write_options(**{**changes, **SCHEDULE, 'train__total_iter': total})

@@ -59,6 +59,7 @@ def before_and_after(page):
     return [images.nth(i).element_handle() for i in range(2)]
 
 
+@pytest.mark.browser
 @needs_chromium
 def test_enhances_a_dropped_photograph(page, enhancer, tmp_path):
     night = tmp_path / 'night.png'
@@ -82,6 +83,7 @@ def test_enhances_a_dropped_photograph(page, enhancer, tmp_path):
     assert np.array_equal(bright.pixels, enhancer.changed(seed=7)(dark.pixels))
 
 
+@pytest.mark.browser
 @needs_chromium
 def test_shows_errors_and_recovers(page, tmp_path):
     damaged, night = tmp_path / 'damaged.png', tmp_path / 'night.png'

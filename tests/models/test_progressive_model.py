@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from basicsr_entropy.models.progressive_model import BatchSchedule
+from basicsr_entropy.models.progressive_model import ProgressiveCrop
 
 OPTIONS = {'gt_sizes': [8, 16, 24], 'iters': [10, 5, 5], 'batch_size_per_gpu': 4}
 
@@ -17,19 +17,19 @@ def batch(size=24, scale=1, count=4):
     ('iteration', 'size', 'count'), [(1, 8, 4), (10, 8, 4), (11, 16, 2), (15, 16, 2), (16, 24, 1), (900, 24, 1)]
 )
 def test_follows_the_iteration(iteration, size, count):
-    schedule = BatchSchedule({**OPTIONS, 'mini_batch_sizes': [4, 2, 1]})
-    lq, gt = schedule.cut(*batch(), iteration)
+    schedule = ProgressiveCrop({**OPTIONS, 'mini_batch_sizes': [4, 2, 1]})
+    lq, gt = schedule.crop(*batch(), iteration)
     assert lq.shape == gt.shape == (count, 1, size, size)
     assert torch.equal(lq, gt)  # of one place
     assert [int(image[0, 0, 0]) // 24**2 for image in gt] == list(range(count))
 
 
 def test_places_are_random_reach_the_edges_and_repeat_from_a_seed():
-    schedule = BatchSchedule(OPTIONS)
+    schedule = ProgressiveCrop(OPTIONS)
 
     def corners():
         torch.manual_seed(0)
-        return [int(schedule.cut(*batch(), 1)[1][0, 0, 0, 0]) for _ in range(400)]
+        return [int(schedule.crop(*batch(), 1)[1][0, 0, 0, 0]) for _ in range(400)]
 
     drawn = corners()
     assert drawn == corners()
@@ -37,7 +37,7 @@ def test_places_are_random_reach_the_edges_and_repeat_from_a_seed():
 
 
 def test_input_and_truth_stay_together_at_another_scale():
-    lq, gt = BatchSchedule({**OPTIONS, 'scale': 2}).cut(*batch(scale=2), 1)
+    lq, gt = ProgressiveCrop({**OPTIONS, 'scale': 2}).crop(*batch(scale=2), 1)
     assert lq.shape[-2:] == (4, 4)
     assert torch.equal(lq, gt[..., ::2, ::2])
 
@@ -45,13 +45,13 @@ def test_input_and_truth_stay_together_at_another_scale():
 def test_without_sizes_batches_are_the_same_and_nothing_is_drawn():
     before = torch.get_rng_state()
     lq, gt = batch()
-    assert all(a is b for a, b in zip(BatchSchedule({}).cut(lq, gt, 1), (lq, gt)))
+    assert all(a is b for a, b in zip(ProgressiveCrop({}).crop(lq, gt, 1), (lq, gt)))
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_several_gpus_of_one_process_share_a_batch():
-    schedule = BatchSchedule({**OPTIONS, 'mini_batch_sizes': [2, 2, 1]})
-    assert len(schedule.cut(*batch(count=8), 1)[0]) == 4
+    schedule = ProgressiveCrop({**OPTIONS, 'mini_batch_sizes': [2, 2, 1]})
+    assert len(schedule.crop(*batch(count=8), 1)[0]) == 4
 
 
 @pytest.mark.parametrize(
@@ -74,4 +74,4 @@ def test_several_gpus_of_one_process_share_a_batch():
 )
 def test_refuses_wrong_schedules(options, error, message):
     with pytest.raises(error, match=message):
-        BatchSchedule({**OPTIONS, **options})
+        ProgressiveCrop({**OPTIONS, **options})

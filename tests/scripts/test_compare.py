@@ -23,6 +23,7 @@ def trunk(workdir):
     return 'alexnet.pth'
 
 
+@pytest.mark.slow
 def test_compare_losses_takes_the_metrics_of_the_test(write_options, write_test, workdir, lolv1, trunk):
     train, test = write_options(), write_test()
     command = [sys.executable, SCRIPTS / 'compare_losses.py', '--train', train, '--test', test, '--iterations', '2']

@@ -31,7 +31,7 @@ class LowLightPairedDataset(Dataset):
         meta_info_file, filename_tmpl: As in PairedImageDataset, with dataroot_lq and dataroot_gt. A line of
             meta_info_file may also name two files, lq and gt.
         exclude: Exclusion list: a file with one key or split/key per line; a remark may follow after a tab.
-        gt_size: Side length of training crops in pixels. gt_sizes is the schedule of a model, see `BatchSchedule`.
+        gt_size: Side length of training crops in pixels. gt_sizes is the schedule of a model, see `ProgressiveCrop`.
         use_hflip, use_rot: Random flips and quarter turns in training.
         rescale, exposure_jitter, mixup: Further augmentation in training; see `Augmentation`.
         mean, std, color, scale: As in PairedImageDataset; scale is 1 by default.

@@ -18,7 +18,7 @@ from basicsr_entropy.config import (
     section_of,
 )
 from basicsr_entropy.data.datasets.degradation import LowLightDegradation
-from basicsr_entropy.data.sets.layouts import LAYOUTS, SPLITS
+from basicsr_entropy.data.sets.layouts import LAYOUT_CHOICES, SplitName
 
 
 class Rescale(Section):
@@ -85,9 +85,9 @@ class PairedOptions(LowLightDataset):
 
     dataroot: Text | None = None
     """Folder of a published dataset, or of the LMDB databases that `basicsr-entropy prepare` wrote."""
-    layout: Literal[('auto', *LAYOUTS)] = 'auto'  # type: ignore[valid-type]
+    layout: Literal[LAYOUT_CHOICES] = 'auto'  # type: ignore[valid-type]
     """Folder layout of the published dataset; `auto` recognizes it."""
-    split: Literal[SPLITS] | None = None  # type: ignore[valid-type]
+    split: SplitName | None = None
     """Split to read; by default that of the phase: `train` for training, otherwise `test`, or `val` where there is no
     split `test`."""
     dataroot_gt: Text | None = None

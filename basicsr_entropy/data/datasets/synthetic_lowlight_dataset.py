@@ -15,7 +15,7 @@ from basicsr_entropy.data.datasets.degradation import LowLightDegradation
 from basicsr_entropy.data.datasets.lowlight_paired_dataset import check_crop, to_tensors
 from basicsr_entropy.data.datasets.options import SyntheticOptions
 from basicsr_entropy.data.datasets.transforms import Augmentation
-from basicsr_entropy.data.sets.backends import image_source
+from basicsr_entropy.data.sets.image_sources import image_source
 
 
 class SyntheticLowLightDataset(Dataset):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from basicsr_entropy.data.lmdb import meta_line
-from basicsr_entropy.data.prepare.recipe import EncodedPair
+from basicsr_entropy.data.prepare.encoding import EncodedPair
 
 
 class Journal:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from basicsr_entropy._images import of_any_size
 from basicsr_entropy._version import __version__
 from basicsr_entropy.data.lmdb import lmdb_key, read_manifest
-from basicsr_entropy.data.prepare.recipe import PairEncoder, Recipe, stamps_of
+from basicsr_entropy.data.prepare.encoding import LmdbFormat, PairEncoder, stamps_of
 from basicsr_entropy.data.prepare.writer import LmdbSplitWriter
 from basicsr_entropy.data.sets.layouts import check_splits
 from basicsr_entropy.data.sets.pairing import ROLES, Pair
@@ -50,7 +50,7 @@ def prepare_lmdb(
     out: str | Path,
     layout: str = 'auto',
     splits: Sequence[str] | None = None,
-    recipe: Recipe = Recipe(),  # noqa: B008  (frozen)
+    recipe: LmdbFormat = LmdbFormat(),  # noqa: B008  (frozen)
     workers: int = 0,
     resume: bool = False,
     skip_bad: bool = False,
@@ -93,7 +93,7 @@ def estimate(
     root: str | Path,
     layout: str = 'auto',
     splits: Sequence[str] | None = None,
-    recipe: Recipe = Recipe(),  # noqa: B008  (frozen)
+    recipe: LmdbFormat = LmdbFormat(),  # noqa: B008  (frozen)
     skip_bad: bool = False,
 ) -> dict[str, SplitSummary]:
     """Estimates the size of what `prepare_lmdb` would write, without writing anything.
@@ -126,7 +126,7 @@ def _plan(root: str | Path, layout: str, splits: Sequence[str] | None) -> list[S
     return chosen
 
 
-def _describe(split: Split, recipe: Recipe) -> dict[str, Any]:
+def _describe(split: Split, recipe: LmdbFormat) -> dict[str, Any]:
     """The plan of a run, which must be equal when the run is resumed; see `LmdbSplitWriter`."""
     names = hashlib.sha256('\n'.join(f'{p.key}\t{p.lq}\t{p.gt}' for p in split.pairs).encode(errors='surrogateescape'))
     return {
@@ -139,7 +139,9 @@ def _describe(split: Split, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _write_split(split: Split, writer: LmdbSplitWriter, recipe: Recipe, workers: int, skip_bad: bool) -> SplitSummary:
+def _write_split(
+    split: Split, writer: LmdbSplitWriter, recipe: LmdbFormat, workers: int, skip_bad: bool
+) -> SplitSummary:
     if not writer.complete:
         try:
             _write_pairs(f'{split.layout} {split.name}', split.pairs, writer, recipe, workers, skip_bad)
@@ -152,7 +154,7 @@ def _write_split(split: Split, writer: LmdbSplitWriter, recipe: Recipe, workers:
 
 
 def _write_pairs(
-    title: str, pairs: Sequence[Pair], writer: LmdbSplitWriter, recipe: Recipe, workers: int, skip_bad: bool
+    title: str, pairs: Sequence[Pair], writer: LmdbSplitWriter, recipe: LmdbFormat, workers: int, skip_bad: bool
 ) -> None:
     remaining = [pair for pair in pairs if pair.key not in writer.done]
     for pair in pairs:
@@ -172,7 +174,7 @@ def _write_pairs(
     writer.finish()
 
 
-def _estimate_split(pairs: Sequence[Pair], recipe: Recipe, skip_bad: bool) -> SplitSummary:
+def _estimate_split(pairs: Sequence[Pair], recipe: LmdbFormat, skip_bad: bool) -> SplitSummary:
     images = pixels = skipped = file_bytes = 0
     for pair in pairs:
         try:
@@ -194,7 +196,7 @@ def _estimate_split(pairs: Sequence[Pair], recipe: Recipe, skip_bad: bool) -> Sp
     return SplitSummary(len(pairs) - skipped, images, round(pixels * _bytes_per_pixel(pairs, recipe)), skipped)
 
 
-def _bytes_per_pixel(pairs: Sequence[Pair], recipe: Recipe) -> float:
+def _bytes_per_pixel(pairs: Sequence[Pair], recipe: LmdbFormat) -> float:
     """Bytes of both images of a pair per pixel of one, measured on a few pairs spread over the split."""
     encoder = PairEncoder(pairs[:: -(-len(pairs) // _ESTIMATE_PAIRS)], recipe)
     facts = [

@@ -14,8 +14,8 @@ import lmdb
 
 from basicsr_entropy._files import atomic_write_text, replace_durably
 from basicsr_entropy.data.lmdb import MANIFEST, META_INFO, lmdb_path, open_environment, read_manifest
+from basicsr_entropy.data.prepare.encoding import EncodedPair, Value
 from basicsr_entropy.data.prepare.journal import Journal, describe
-from basicsr_entropy.data.prepare.recipe import EncodedPair, Value
 from basicsr_entropy.data.sets.pairing import ROLES
 
 PLAN = 'plan.json'

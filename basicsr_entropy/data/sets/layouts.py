@@ -3,10 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from basicsr_entropy._images import images_in
 
-SPLITS = ('train', 'val', 'test')
+SplitName = Literal['train', 'val', 'test']
+
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 Folders = tuple[str, str]  # low-light and normal-light images, relative to a base folder
 FoundFolders = tuple[Path, Path]  # the same, as they lie on disk
@@ -57,6 +60,8 @@ LAYOUTS: dict[str, Layout] = {
         },
     ),
 }
+
+LAYOUT_CHOICES = ('auto', *LAYOUTS)  # values of an option; auto detects the layout
 
 
 def check_splits(asked: Iterable[str] | None, there: Iterable[str], root: str | Path) -> None:
@@ -152,7 +157,7 @@ def _resolve(base: Path, below: str) -> Path | None:
     return base if base.is_dir() else None
 
 
-def shared_images(layouts_and_splits: set[tuple[str, str]]) -> str | None:
+def leakage_warning(layouts_and_splits: set[tuple[str, str]]) -> str | None:
     """A warning if published splits that one run uses are known to share images, else None.
 
     Args:

@@ -5,8 +5,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from basicsr_entropy.data.lmdb import read_origin
-from basicsr_entropy.data.sets.backends import FolderImages, ImageSource, LmdbImages, backend_type, image_source
 from basicsr_entropy.data.sets.exclusion import read_exclusion
+from basicsr_entropy.data.sets.image_sources import FolderImages, ImageSource, LmdbImages, backend_type, image_source
 from basicsr_entropy.data.sets.pairing import Pair
 from basicsr_entropy.data.sets.splits import Split, find_splits
 

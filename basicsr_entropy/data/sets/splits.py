@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from basicsr_entropy.data.lmdb import lmdb_path, lmdb_splits, read_origin
-from basicsr_entropy.data.sets.backends import FolderImages, ImageSource, LmdbImages
 from basicsr_entropy.data.sets.exclusion import is_excluded
+from basicsr_entropy.data.sets.image_sources import FolderImages, ImageSource, LmdbImages
 from basicsr_entropy.data.sets.layouts import SPLITS, find_folders
 from basicsr_entropy.data.sets.pairing import Pair, Pairing, match_keys
 

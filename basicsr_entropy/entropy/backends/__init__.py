@@ -10,7 +10,7 @@ import torch
 
 from basicsr_entropy.entropy.backends import eager
 from basicsr_entropy.entropy.backends.fused import DivergenceMap, DivergenceSum, Launch
-from basicsr_entropy.entropy.options import DensityOptions
+from basicsr_entropy.entropy.density import DensityOptions
 
 BackendName = Literal['auto', 'eager', 'compiled', 'triton']
 

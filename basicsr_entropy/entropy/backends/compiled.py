@@ -42,8 +42,8 @@ import torch
 
 from basicsr_entropy._files import atomic_write
 from basicsr_entropy.entropy.backends.fused import Launch, Result
+from basicsr_entropy.entropy.density import DensityOptions
 from basicsr_entropy.entropy.kernels import KERNELS, reach_for
-from basicsr_entropy.entropy.options import DensityOptions
 
 SOURCE = Path(__file__).with_name('local_divergence.c')
 FLAGS = '-std=c11 -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -fPIC -shared -w'

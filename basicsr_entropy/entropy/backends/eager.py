@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional as F
 
+from basicsr_entropy.entropy.density import DensityOptions
 from basicsr_entropy.entropy.divergences import FUNCTIONALS, Divergence
 from basicsr_entropy.entropy.kernels import KERNELS, level_densities, level_density_slopes
-from basicsr_entropy.entropy.options import DensityOptions
 
 
 class Budget(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from basicsr_entropy.entropy.options import DensityOptions
+from basicsr_entropy.entropy.density import DensityOptions
 
 
 class Result(NamedTuple):

@@ -14,8 +14,8 @@ import triton
 import triton.language as tl
 
 from basicsr_entropy.entropy.backends.fused import Result
+from basicsr_entropy.entropy.density import DensityOptions
 from basicsr_entropy.entropy.kernels import reach_for
-from basicsr_entropy.entropy.options import DensityOptions
 
 BLOCK = 16  # levels per side of a block of bins: the minimum size of a matrix product
 

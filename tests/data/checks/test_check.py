@@ -12,8 +12,8 @@ from basicsr_entropy.data.checks.check import KINDS, check_datasets
 from basicsr_entropy.data.checks.report import CAPTION, CELL, MARGIN, unused_path, write_exclusion_list, write_picture
 from basicsr_entropy.data.datasets import LowLightPairedDataset
 from basicsr_entropy.data.datasets.demo_photographs import _tiles, read_photograph
+from basicsr_entropy.data.prepare.encoding import LmdbFormat
 from basicsr_entropy.data.prepare.prepare import prepare_lmdb
-from basicsr_entropy.data.prepare.recipe import Recipe
 
 PHOTOGRAPHS = {'our485': ('astronaut', 'rocket', 'motorcycle_left'), 'eval15': ('chelsea', 'coffee')}
 
@@ -151,7 +151,7 @@ FAULTS = [
 
 def test_nothing_is_found_in_a_sound_dataset(root, tmp_path):
     for encoding in ('keep', 'raw'):
-        prepare_lmdb(root, tmp_path / encoding, recipe=Recipe(encoding))
+        prepare_lmdb(root, tmp_path / encoding, recipe=LmdbFormat(encoding))
     for place in (root, tmp_path / 'keep', tmp_path / 'raw'):
         checked = check_datasets([place])
         assert checked.findings == []
@@ -198,7 +198,7 @@ IN_PIXELS = (
 @pytest.mark.parametrize('kind', IN_PIXELS)
 def test_finds_the_same_in_raw_databases_as_in_folders(root, tiles, tmp_path, kind):
     next(fault for fault, its_kind, _, _ in FAULTS if its_kind == kind)(root, tiles)
-    prepare_lmdb(root, tmp_path / 'raw', recipe=Recipe('raw'))
+    prepare_lmdb(root, tmp_path / 'raw', recipe=LmdbFormat('raw'))
     found, images, sheets = [], [], []
     for place in (root, tmp_path / 'raw'):
         checked = check_datasets([place])

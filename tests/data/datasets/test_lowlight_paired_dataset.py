@@ -10,8 +10,8 @@ from basicsr.data.paired_image_dataset import PairedImageDataset
 from helpers import photograph, write_image, write_pairs
 
 from basicsr_entropy.data.datasets import LowLightPairedDataset
+from basicsr_entropy.data.prepare.encoding import LmdbFormat
 from basicsr_entropy.data.prepare.prepare import prepare_lmdb
-from basicsr_entropy.data.prepare.recipe import Recipe
 
 ALL = {'rescale': {'prob': 0.5, 'scale': 0.8}, 'exposure_jitter': [0.5, 2], 'mixup': {'beta': 1.2}}
 TRAIN = {'phase': 'train', 'name': 'LOL', 'gt_size': 16, 'use_hflip': True, 'use_rot': True}
@@ -70,7 +70,7 @@ def test_the_same_crops_whatever_the_encoding(tmp_path, encoding, depth, augment
     for index, folder in itertools.product(range(3), ('input', 'target')):
         image = photograph(index, 40 + index, 51).astype(depth) * (257 if depth is np.uint16 else 1) + index
         write_image(tmp_path / f'Train/{folder}/{index}.png', image)
-    prepare_lmdb(tmp_path, tmp_path / 'databases', recipe=Recipe(encoding))
+    prepare_lmdb(tmp_path, tmp_path / 'databases', recipe=LmdbFormat(encoding))
     folders, databases = (dataset(root, **TRAIN, **augmentation) for root in (tmp_path, tmp_path / 'databases'))
     for seed, index in itertools.product(range(5), range(3)):
         items = []

@@ -18,10 +18,10 @@ from tqdm import tqdm
 from basicsr_entropy.data.datasets import LowLightPairedDataset
 from basicsr_entropy.data.lmdb import LmdbReader, read_shapes
 from basicsr_entropy.data.prepare import recipe, writer
+from basicsr_entropy.data.prepare.encoding import LmdbFormat
 from basicsr_entropy.data.prepare.prepare import prepare_lmdb
-from basicsr_entropy.data.prepare.recipe import Recipe
 
-RECIPE = Recipe('png', 20, 12)
+RECIPE = LmdbFormat('png', 20, 12)
 
 
 @pytest.fixture
@@ -122,8 +122,8 @@ def take_a_pair_away(source):
 @pytest.mark.parametrize(
     ('change', 'recipe', 'message'),
     [
-        (None, Recipe('raw', 20, 12), '^resume: .*train.partial was begun with encoding=png, not raw'),
-        (None, Recipe('png', 20, 10), '^resume: .* was begun with step=12, not 10'),
+        (None, LmdbFormat('raw', 20, 12), '^resume: .*train.partial was begun with encoding=png, not raw'),
+        (None, LmdbFormat('png', 20, 10), '^resume: .* was begun with step=12, not 10'),
         (take_a_pair_away, RECIPE, '^resume: .* was begun with other image files'),
         (change_a_read_file, RECIPE, 'input/00001.png or .*target/00001.png has changed since'),
     ],
@@ -165,8 +165,8 @@ def test_killed_while_it_renames(source, tmp_path, renamed):
 
 
 def journal_rows(source):
+    from basicsr_entropy.data.prepare.encoding import PairEncoder
     from basicsr_entropy.data.prepare.journal import _entry
-    from basicsr_entropy.data.prepare.recipe import PairEncoder
     from basicsr_entropy.data.sets.splits import find_splits
 
     (split,) = find_splits(source)

@@ -4,7 +4,7 @@ import sys
 import pytest
 from helpers import write_pairs
 
-from basicsr_entropy.data.sets.layouts import find_folders, shared_images
+from basicsr_entropy.data.sets.layouts import find_folders, leakage_warning
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,8 @@ def test_names_what_is_missing(tmp_path):
 
 
 def test_knows_which_splits_share_images():
-    assert 'reappear' in shared_images({('lolv1', 'train'), ('lolv2_real', 'test')})
-    assert shared_images({('lolv1', 'train'), ('lolv1', 'test'), ('lolv2_synthetic', 'test')}) is None
+    assert 'reappear' in leakage_warning({('lolv1', 'train'), ('lolv2_real', 'test')})
+    assert leakage_warning({('lolv1', 'train'), ('lolv1', 'test'), ('lolv2_synthetic', 'test')}) is None
 
 
 @pytest.mark.parametrize('module', ['layouts', 'pairing', 'exclusion', 'backends', 'splits', 'selection'])

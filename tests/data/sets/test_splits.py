@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from helpers import photograph, write_image, write_pairs
 
+from basicsr_entropy.data.prepare.encoding import LmdbFormat
 from basicsr_entropy.data.prepare.prepare import prepare_lmdb
-from basicsr_entropy.data.prepare.recipe import Recipe
-from basicsr_entropy.data.sets.backends import FolderImages
+from basicsr_entropy.data.sets.image_sources import FolderImages
 from basicsr_entropy.data.sets.splits import Split, find_splits
 
 
@@ -98,7 +98,7 @@ def test_finds_splits_and_opens_their_images_wherever_they_lie(lolv1, tmp_path, 
     root = lolv1
     if encoding != 'folders':
         root = tmp_path / 'databases'
-        prepare_lmdb(lolv1, root, recipe=Recipe(encoding))
+        prepare_lmdb(lolv1, root, recipe=LmdbFormat(encoding))
     splits = find_splits(root)
     assert [split.name for split in splits] == ['train', 'test']
     for split, folder in zip(splits, ('our485', 'eval15')):

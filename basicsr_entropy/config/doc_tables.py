@@ -5,8 +5,8 @@ A page of the documentation marks where a table goes, by the name of the table:
     <!-- options: val.sampler -->
     <!-- end -->
 
-`python -m basicsr_entropy.config.reference PAGE ...` replaces what stands between the marks. A key that holds a section
-of its own links to the heading of the same name, so the page has a heading `sampler` for `val.sampler`.
+`python -m basicsr_entropy.config.doc_tables PAGE ...` replaces what is between the marks. A key that contains a section
+links to the heading of the same name, so the page has a heading `sampler` for `val.sampler`.
 """
 
 import re
@@ -22,9 +22,19 @@ from pydantic.fields import FieldInfo
 
 from basicsr_entropy._checks import LARGEST_SEED
 from basicsr_entropy._files import atomic_write_text
-from basicsr_entropy.config.check import METRIC_IMAGES
-from basicsr_entropy.config.run import CosineScheduler, Dataset, Logger, MultiStepScheduler, Optimizer, Paths, Wandb
-from basicsr_entropy.config.section import Section, inner_section, section_at, section_of, wanted_value
+from basicsr_entropy._registry import PACKAGE
+from basicsr_entropy.config.problems import inner_model, wanted_value
+from basicsr_entropy.config.section import Section, section_at, section_of
+from basicsr_entropy.config.sections import (
+    CosineScheduler,
+    Dataset,
+    Logger,
+    MultiStepScheduler,
+    Optimizer,
+    Paths,
+    Wandb,
+)
+from basicsr_entropy.config.validate import METRIC_IMAGES
 
 MARK = re.compile(r'(<!-- options: (?P<name>[\w.]+) -->\n).*?(<!-- end -->)', re.DOTALL)
 # keys without an own section in the types: the registered class that their `type` names decides about their keys
@@ -41,46 +51,47 @@ LAST = (
 
 
 def sections() -> dict[str, type[Section]]:
-    """The sections that have a table: those of the option file by their path, registered classes by their name."""
+    """The sections that have a table: those of the option file by their path, this package's classes by their name."""
     import basicsr  # noqa: F401  (fills the registries)
     from basicsr.utils import registry as registries
 
     model = registries.MODEL_REGISTRY.get('IRSDEModel')
     run = model.OPTIONS
-    found: dict[str, type[Section]] = {'run': run, 'datasets': Dataset}
-    for name in ('LowLightPairedDataset', 'SyntheticLowLightDataset'):
-        found[name] = registries.DATASET_REGISTRY.get(name).OPTIONS
-    for owner, keys in (
-        ('LowLightPairedDataset', ('rescale', 'mixup')),
-        ('SyntheticLowLightDataset', ('degradation',)),
-        ('run', ('sde', 'train', 'val')),
-        ('val', ('sampler', 'tile')),
+    found: dict[str, type[Section]] = {'run': run, 'datasets': Dataset, 'loss': run.LOSS_KEYS}
+    found |= {name: cls.OPTIONS for name, cls in _own(registries.DATASET_REGISTRY)}
+    found |= {name: section_of(loss) for name, loss in _own(registries.LOSS_REGISTRY)}
+    found |= {name: section_of(network) for name, network in _own(registries.ARCH_REGISTRY)}
+    found |= {name: section_of(metric, without=METRIC_IMAGES) for name, metric in _own(registries.METRIC_REGISTRY)}
+    for owner, keys, prefix in (
+        ('LowLightPairedDataset', ('rescale', 'mixup'), ''),
+        ('SyntheticLowLightDataset', ('degradation',), ''),
+        ('run', ('sde', 'train', 'val'), ''),
+        ('val', ('sampler', 'tile'), 'val.'),
     ):
         prefix = 'val.' if owner == 'val' else ''
         found |= {prefix + key: section_at(found[owner], key) for key in keys}
-    found |= {
+    return found | {
         'path': Paths,
         'logger': Logger,
         'logger.wandb': Wandb,
         'train.optim_g': _with_types(Optimizer, model.OPTIMIZERS),
         'CosineAnnealingRestartLR': CosineScheduler,
         'MultiStepRestartLR': MultiStepScheduler,
-        'loss': run.LOSS_KEYS,
     }
-    for registry, names in (
-        (registries.LOSS_REGISTRY, ('SpatialEntropyLoss', 'MixedLoss', 'GaussianBlurL1Loss')),
-        (registries.ARCH_REGISTRY, ('ConditionalNAFNet', 'ConditionalUNet')),
-    ):
-        found |= {name: section_of(registry.get(name)) for name in names}
-    for name in ('calculate_psnr_gt_mean', 'calculate_ssim_gt_mean', 'calculate_lpips'):
-        found[name] = section_of(registries.METRIC_REGISTRY.get(name), without=METRIC_IMAGES)
-    return found
+
+
+def _own(registry: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """What this package has put into a registry."""
+    for name, registered in registry:
+        if registered.__module__.partition('.')[0] == PACKAGE:
+            yield name, registered
 
 
 def _with_types(section: type[Section], names: tuple[str, ...]) -> type[Section]:
     """A section whose `type` is one of some names."""
+    choice: Any = Literal[names]
     described = FieldInfo(description=section.model_fields['type'].description)
-    return create_model(section.__name__, __base__=section, type=(Literal[names], described))
+    return create_model(section.__name__, __base__=section, type=(choice, described))
 
 
 def tables() -> dict[str, str]:
@@ -118,8 +129,9 @@ def _values(name: str, field: FieldInfo) -> str:
         return f'[{BY_TYPE[name]}](#{name})'
     if name == 'losses':
         return 'a list of [losses](#losses)'
-    if inner_section(field) is not None:
-        return f'[section](#{name})'
+    inner = inner_model(field)
+    if inner is not None:
+        return 'a mapping with a `type`' if list(inner.model_fields) == ['type'] else f'[section](#{name})'
     union = isinstance(field.annotation, UnionType) or get_origin(field.annotation) is Union
     branches = [FieldInfo.from_annotation(each) for each in get_args(field.annotation)] if union else [field]
     words = [

@@ -20,7 +20,7 @@ ENCODINGS = ('keep', 'png', 'raw')
 
 
 @dataclass(frozen=True)
-class Recipe:
+class LmdbFormat:
     """How images are cut and encoded.
 
     Attributes:
@@ -140,7 +140,7 @@ class PairEncoder(Dataset):
     Items are `EncodedPair`s; an image that cannot be used is reported in `EncodedPair.error`, not raised.
     """
 
-    def __init__(self, pairs: Sequence[Pair], recipe: Recipe) -> None:
+    def __init__(self, pairs: Sequence[Pair], recipe: LmdbFormat) -> None:
         self.pairs, self.recipe = pairs, recipe
 
     def __len__(self) -> int:

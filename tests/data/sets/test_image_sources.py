@@ -11,9 +11,9 @@ import torch
 from helpers import photograph, write_image, write_pairs
 
 from basicsr_entropy.data.datasets import LowLightPairedDataset
+from basicsr_entropy.data.prepare.encoding import LmdbFormat
 from basicsr_entropy.data.prepare.prepare import prepare_lmdb
-from basicsr_entropy.data.prepare.recipe import Recipe
-from basicsr_entropy.data.sets.backends import FolderImages, LmdbImages, MMEngineImages, image_source
+from basicsr_entropy.data.sets.image_sources import FolderImages, LmdbImages, MMEngineImages, image_source
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_every_source_lists_and_opens_the_same_images(tmp_path, kind):
     folder = tmp_path / 'LOL/Train/target'
     if kind in ('keep', 'raw'):
         (tmp_path / 'LOL/Train/input').symlink_to(folder)
-        prepare_lmdb(tmp_path / 'LOL', tmp_path / 'databases', recipe=Recipe(kind))
+        prepare_lmdb(tmp_path / 'LOL', tmp_path / 'databases', recipe=LmdbFormat(kind))
         source = image_source(tmp_path / 'databases/train_gt.lmdb')
     else:
         source = image_source(folder, {'type': 'mmengine' if kind == 'mmengine' else 'disk'})

@@ -5,8 +5,8 @@ import copy
 import pytest
 import yaml
 
+from basicsr_entropy.config.as_test import as_test_options
 from basicsr_entropy.config.templates import option_files
-from basicsr_entropy.config.testing import as_test_options
 
 FILES = {path: yaml.safe_load(text) for path, text in option_files().items()}
 TRAINING = sorted(path for path in FILES if path.startswith('train/'))

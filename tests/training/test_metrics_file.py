@@ -10,7 +10,7 @@ import pytest
 from basicsr.metrics import calculate_metric
 from helpers import photograph, write_image
 
-from basicsr_entropy.training.results import read_metrics
+from basicsr_entropy.training.metrics_file import read_metrics
 
 STOCK_NETWORK = {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 1, 'upscale': 1}
 METRICS = {
@@ -95,6 +95,7 @@ def test_without_ground_truth_metrics_or_outputs(run, write_test, workdir, lolv1
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('model', MODELS)
 def test_two_processes_write_what_one_does(run, write_test, workdir, model):
     path = write_test(val__metrics=METRICS, **MODELS[model])

@@ -3,7 +3,7 @@ import pytest
 from helpers import photograph
 
 from basicsr_entropy._images import decode_image
-from basicsr_entropy.data.prepare.recipe import Recipe
+from basicsr_entropy.data.prepare.encoding import LmdbFormat
 
 
 def starts_of_basicsr(length, size, step, thresh):
@@ -19,7 +19,7 @@ def test_boxes_are_those_of_basicsr(seed):
     rng = np.random.default_rng(seed)
     size, thresh = int(rng.integers(1, 40)), int(rng.integers(0, 20))
     step, height, width = int(rng.integers(1, size + 1)), *(int(n) for n in rng.integers(size, 130, 2))
-    boxes = Recipe('keep', size, step, thresh).boxes(height, width, 'x')
+    boxes = LmdbFormat('keep', size, step, thresh).boxes(height, width, 'x')
     tops, lefts = starts_of_basicsr(height, size, step, thresh), starts_of_basicsr(width, size, step, thresh)
     assert boxes == [(top, left) for top in tops for left in lefts]
     covered = np.zeros((height, width), bool)
@@ -31,19 +31,19 @@ def test_boxes_are_those_of_basicsr(seed):
 
 
 def test_names_and_defaults():
-    recipe = Recipe('png', 20)
+    recipe = LmdbFormat('png', 20)
     assert (recipe.step, recipe.thresh) == (20, 0)
     assert list(recipe.cut('a/b', photograph(0, 40, 48), 'x')) == [f'a/b_s{index:03d}' for index in range(1, 7)]
-    assert Recipe().cut('a', photograph(0), 'x')['a'].shape == (40, 48, 3)
-    assert Recipe('raw', 1).cut('a', photograph(0, 40, 48), 'x').keys() >= {'a_s999', 'a_s1920'}
+    assert LmdbFormat().cut('a', photograph(0), 'x')['a'].shape == (40, 48, 3)
+    assert LmdbFormat('raw', 1).cut('a', photograph(0, 40, 48), 'x').keys() >= {'a_s999', 'a_s1920'}
 
 
 @pytest.mark.parametrize('depth', [np.uint8, np.uint16])
 def test_encodes_without_loss(depth):
     image = photograph(2, 31, 17).astype(depth) * (257 if depth is np.uint16 else 1)
     view = image[3:20, 2:9]  # sub-images are no whole arrays
-    decoded = decode_image(Recipe('png').encode(view), 'x')
-    pixels = np.frombuffer(Recipe('raw').encode(view), image.dtype).reshape(view.shape)
+    decoded = decode_image(LmdbFormat('png').encode(view), 'x')
+    pixels = np.frombuffer(LmdbFormat('raw').encode(view), image.dtype).reshape(view.shape)
     for each in (decoded, pixels):
         assert each.dtype == depth
         np.testing.assert_array_equal(each, view)
@@ -62,9 +62,9 @@ def test_encodes_without_loss(depth):
 )
 def test_refuses_wrong_recipes(options, message):
     with pytest.raises(ValueError, match=message):
-        Recipe(*options)
+        LmdbFormat(*options)
 
 
 def test_refuses_photographs_smaller_than_the_crop():
     with pytest.raises(ValueError, match='a.png is 48x40, smaller than crop_size=41'):
-        Recipe('keep', 41).boxes(40, 48, 'a.png')
+        LmdbFormat('keep', 41).boxes(40, 48, 'a.png')

@@ -1,6 +1,6 @@
 """The sections of BasicSR's option files, typed. A model or dataset that reads further keys derives from these.
 
-A class of a registry says by an attribute `OPTIONS` which section describes it: a model one derived from `Run`, a
+A class of a registry says by an attribute `OPTIONS` which section describes it: a model one derived from `OptionFile`, a
 dataset one derived from `Dataset`. Sections that name a `type` (networks, losses, metrics ...) are mappings here; the
 registered class decides about their keys, see `config.check`.
 """
@@ -272,7 +272,7 @@ class Paths(Section):
     """Output folder of a test run; `results/NAME` by default."""
 
 
-class Run(Section):
+class OptionFile(Section):
     """An option file."""
 
     name: Name

@@ -35,7 +35,7 @@ def errors(validator, options):
 
 def test_schema_on_disk_is_current(tmp_path):
     # in a process of its own: other tests register further classes
-    subprocess.run([sys.executable, '-m', 'basicsr_entropy.config.schema', tmp_path / 'schema.json'], check=True)
+    subprocess.run([sys.executable, '-m', 'basicsr_entropy.config.json_schema', tmp_path / 'schema.json'], check=True)
     current = (tmp_path / 'schema.json').read_text()
     assert (OPTIONS / 'schema.json').read_text() == current, 'run: make options'
 

@@ -1,6 +1,6 @@
 """The JSON schema of option files, by which editors complete and check them.
 
-Generated from the typed sections and the registries: `python -m basicsr_entropy.config.schema FILE` writes it. It is as
+Generated from the typed sections and the registries: `python -m basicsr_entropy.config.json_schema FILE` writes it. It is as
 strict as `config.check` where keys are declared, and open where a model of another package may read further keys.
 """
 
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from basicsr_entropy._files import atomic_write_text
-from basicsr_entropy.config.check import METRIC_IMAGES, METRIC_KEYS
-from basicsr_entropy.config.run import SCHEDULERS, Dataset
 from basicsr_entropy.config.section import Section, section_of
+from basicsr_entropy.config.sections import SCHEDULERS, Dataset
+from basicsr_entropy.config.validate import METRIC_IMAGES, METRIC_KEYS
 
 DRAFT = 'http://json-schema.org/draft-07/schema#'
 # pydantic keeps its own names for the bounds of integers that are converted before they are checked

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 
 from basicsr_entropy._errors import suggestion
 from basicsr_entropy._registry import PACKAGE, look_up
-from basicsr_entropy.config.run import SCHEDULERS, CropPhases, Dataset, Optimizer, Run, dataset_path
-from basicsr_entropy.config.section import Problem, Section, join, raise_first, section_at, section_of
+from basicsr_entropy.config.problems import Problem, join, raise_first
+from basicsr_entropy.config.section import Section, section_at, section_of
+from basicsr_entropy.config.sections import SCHEDULERS, CropPhases, Dataset, Optimizer, OptionFile, dataset_path
 
 METRIC_IMAGES = ('img', 'img2')  # arguments of a metric that are not options
 METRIC_KEYS = ('better',)  # read by BasicSR's models
@@ -127,7 +128,7 @@ def _typed(registry: str, options: Any, path: str) -> tuple[Any, dict[str, Any],
 
 def _sections(options: Mapping[str, Any], model: type | None) -> Iterator[Problem]:
     """Problems of the typed sections; keys that only the model knows are left to it."""
-    section, read = options_section(model, Run)
+    section, read = options_section(model, OptionFile)
     networks = [key.removeprefix('network_') for key in options if key.startswith('network_')]
     by_network = [f'{kind}_{name}' for kind in ('pretrain_network', 'strict_load', 'param_key') for name in networks]
     fields = {key: section_at(section, key).model_fields for key in ('train', 'val', 'path', 'logger')}
@@ -247,7 +248,7 @@ def _training(options: Mapping[str, Any], model: type | None) -> Iterator[Proble
     if val and val.get('val_freq') is None:
         yield Problem('val.val_freq', 'missing; iterations between validations', KeyError)
     yield from _schedule_of_crops(_mapping(datasets.get('train')), options.get('model_type'), model)
-    section, _ = options_section(model, Run)
+    section, _ = options_section(model, OptionFile)
     losses = {key: value for key, value in train.items() if key.endswith('_opt') and value is not None}
     for key, loss in losses.items():
         yield from _loss(loss, f'train.{key}', section.LOSS_KEYS)
@@ -265,8 +266,12 @@ def _schedule_of_crops(dataset: Mapping[str, Any], name: Any, model: type | None
     yield from CropPhases.problems(
         {key: dataset[key] for key in CropPhases.model_fields if key in dataset}, 'datasets.train'
     )
-    if dataset.get('gt_sizes') is not None and model is not None and not getattr(model, 'FOLLOWS_CROP_SCHEDULE', False):
-        able = [each for each, cls in MODEL_REGISTRY if getattr(cls, 'FOLLOWS_CROP_SCHEDULE', False)]
+    if (
+        dataset.get('gt_sizes') is not None
+        and model is not None
+        and not getattr(model, 'SUPPORTS_PROGRESSIVE_CROPS', False)
+    ):
+        able = [each for each, cls in MODEL_REGISTRY if getattr(cls, 'SUPPORTS_PROGRESSIVE_CROPS', False)]
         yield Problem('datasets.train.gt_sizes', f'{name} does not follow it; {" and ".join(sorted(able))} do')
 
 

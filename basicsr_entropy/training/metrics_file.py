@@ -23,11 +23,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from basicsr import test as basicsr_test
 from basicsr.metrics import calculate_metric
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import get_root_logger, imwrite
 from basicsr.utils.dist_util import get_dist_info
+from torch.utils.data import DataLoader
 
 from basicsr_entropy._files import atomic_write_text
 from basicsr_entropy.models.results import ImageResult
@@ -94,17 +96,18 @@ class _TestRun:
         self.datasets: dict[str, dict[str, Any]] = {}
         model.validation = self.validation
 
-    def validation(self, dataloader, *args: Any, **kwargs: Any) -> None:
-        key, name = next(self.keys), dataloader.dataset.opt['name']
+    def validation(self, dataloader: DataLoader, *args: Any, **kwargs: Any) -> None:
+        dataset: Any = dataloader.dataset  # has a length, and its options in `opt`
+        key, name = next(self.keys), dataset.opt['name']
         with _recorded_calls(self.model, self.metrics) as recorded:
             returned = self.validate(dataloader, *args, **kwargs)
         images = recorded if returned is None else returned
         if get_dist_info()[0] != 0:
             return
-        if len(images) != len(dataloader.dataset):  # a video model, whose items are clips
+        if len(images) != len(dataset):  # a video model, whose items are clips
             get_root_logger().warning(
                 f'{METRICS_FILE}: {type(self.model).__name__} tested {len(images)} images for the '
-                f"{len(dataloader.dataset)} items of dataset '{name}'; its metrics are not recorded"
+                f"{len(dataset)} items of dataset '{name}'; its metrics are not recorded"
             )
             return
         self.datasets[key] = {
@@ -147,7 +150,7 @@ def _recorded_calls(model: BaseModel, metrics: Mapping[str, Mapping[str, Any]]) 
         images.append(ImageResult(Path(path if isinstance(path, str) else path[0]).stem, None, {}))
         feed_data(data)
 
-    def write(img, file_path: str, *args: Any, **kwargs: Any) -> None:
+    def write(img: np.ndarray, file_path: str, *args: Any, **kwargs: Any) -> None:
         imwrite(img, file_path, *args, **kwargs)
         images[-1] = images[-1]._replace(output=file_path)
 
