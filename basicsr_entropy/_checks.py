@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TypeGuard
 
-LARGEST_SEED = 2**63 - 1  # that torch takes
+LARGEST_SEED = 2**63 - 1  # the largest that torch takes
 
 
 def is_integer(value: object, minimum: int | None = None) -> TypeGuard[int]:

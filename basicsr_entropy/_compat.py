@@ -135,7 +135,7 @@ def option_parser() -> None:
 def resume_state() -> None:
     """Resuming calls torch.cuda.current_device(), and `--auto_resume` searches ./experiments only.
 
-    The replacement loads the state to the CPU, from where optimisers move it to the device of their parameters. It
+    The replacement loads the state to the CPU, from where optimizers move it to the device of their parameters. It
     searches `path.training_states`, and skips states that are truncated or whose checkpoints are.
     https://github.com/XPixelGroup/BasicSR/blob/v1.4.2/basicsr/train.py
     """

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
-_UPRIGHT = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # honours the EXIF orientation; IMREAD_UNCHANGED does not
+_UPRIGHT = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # honors the EXIF orientation; IMREAD_UNCHANGED does not
 
 
 def decode_image(content: bytes, name: str, flags: int = _UPRIGHT) -> np.ndarray:

@@ -143,7 +143,7 @@ def main() -> None:
         if not folder.exists():
             write_pairs(folder, height, width, count)
         for encoding in ('png', 'raw'):
-            prepare_lmdb(folder, folder / encoding, layout='lolv1', recipe=LmdbFormat(encoding), resume=True)
+            prepare_lmdb(folder, folder / encoding, layout='lolv1', lmdb_format=LmdbFormat(encoding), resume=True)
         readers = datasets(folder)
         check_same(readers)
         rates[size] = {

@@ -64,8 +64,8 @@ def sampler_named(name: str, steps: int | None = None) -> Sampler:
     return Sampler(kind, steps, **options)
 
 
-def centre(image: torch.Tensor, size: list[int] | None) -> torch.Tensor:
-    """The centre of an image (C, H, W), as a batch of one."""
+def center(image: torch.Tensor, size: list[int] | None) -> torch.Tensor:
+    """The center of an image (C, H, W), as a batch of one."""
     height, width = (min(asked, own) for asked, own in zip(size or image.shape[1:], image.shape[1:]))
     top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
     return image[None, :, top : top + height, left : left + width]
@@ -73,7 +73,7 @@ def centre(image: torch.Tensor, size: list[int] | None) -> torch.Tensor:
 
 def measure(model, item: dict, size: list[int] | None, metrics: dict, name: str, steps: int, seed: int) -> dict:
     """Metrics of one restored image, and the seconds that it took."""
-    lq, gt = (centre(item[key], size).to(model.device) for key in ('lq', 'gt'))
+    lq, gt = (center(item[key], size).to(model.device) for key in ('lq', 'gt'))
     generator = torch.Generator(model.device).manual_seed(seed)
     start = time.perf_counter()
     result = sample(model.process, model.net_g, lq, sampler_named(name, steps), generator=generator)
@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument('--evaluations', nargs='+', type=int, default=EVALUATIONS, help='numbers of evaluations')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='seeds of the noise (0)')
     parser.add_argument('--images', type=int, help='number of images, evenly spaced in the dataset; all by default')
-    parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'), help='crop the centre of each image')
+    parser.add_argument('--size', nargs=2, type=int, metavar=('HEIGHT', 'WIDTH'), help='crop the center of each image')
     parser.add_argument(
         '--lpips-trunk',
         metavar='FILE',

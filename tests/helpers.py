@@ -14,7 +14,7 @@ CLI = (sys.executable, '-m', 'basicsr_entropy')
 
 
 def photograph(seed: int, height: int = 40, width: int = 48) -> np.ndarray:
-    """A smooth coloured scene with some texture, uint8 BGR."""
+    """A smooth colored scene with some texture, uint8 BGR."""
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(40, 220, (4, 5, 3)).astype(np.float32)
     image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC) + rng.normal(0, 4, (height, width, 3))

@@ -52,7 +52,7 @@ def test_keeps_pixels_and_depth(content, expected):
     np.testing.assert_allclose(to_float(image), expected / np.iinfo(expected.dtype).max, atol=1e-7)
 
 
-def test_turns_photographs_and_reads_print_colours():
+def test_turns_photographs_and_reads_print_colors():
     turned = decode_image(file_by_pillow(pillow(), 'JPEG', exif=SIX, quality=98), 'x')
     assert turned.shape == (47, 30, 3)
     assert np.abs(turned - cv2.rotate(BGR, cv2.ROTATE_90_CLOCKWISE).astype(float)).mean() < 4

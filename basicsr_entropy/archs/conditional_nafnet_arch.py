@@ -25,7 +25,7 @@ class SimpleGate(nn.Module):
 
 
 class TimeNAFBlock(nn.Module):
-    """NAFNet block; the time embedding shifts and scales its two normalisation layers.
+    """NAFNet block; the time embedding shifts and scales its two normalization layers.
 
     Args:
         channels: Number of channels C; input and output are (N, C, H, W).
@@ -45,7 +45,7 @@ class TimeNAFBlock(nn.Module):
         self.conv4 = nn.Conv2d(channels, wide, 1)
         self.conv5 = nn.Conv2d(channels, channels, 1)
         self.gate = SimpleGate()
-        # zero initialisation: an untrained block is the identity
+        # zero initialization: an untrained block is the identity
         self.beta = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.gamma = nn.Parameter(torch.zeros(1, channels, 1, 1))
 

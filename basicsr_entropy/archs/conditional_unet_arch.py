@@ -78,7 +78,7 @@ class LinearAttention(nn.Module):
 
 
 class PreNorm(nn.Module):
-    """Layer normalisation followed by fn."""
+    """Layer normalization followed by fn."""
 
     def __init__(self, channels: int, fn: nn.Module) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class Residual(nn.Module):
 
 
 def attention(channels: int) -> nn.Module:
-    """Residual linear attention with layer normalisation before it."""
+    """Residual linear attention with layer normalization before it."""
     return Residual(PreNorm(channels, LinearAttention(channels)))
 
 

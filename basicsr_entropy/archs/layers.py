@@ -31,7 +31,7 @@ class SinusoidalTimeEmbedding(nn.Module):
 
 
 class ChannelLayerNorm(nn.Module):
-    """Layer normalisation over the channels of each pixel, with a learned gain and no bias.
+    """Layer normalization over the channels of each pixel, with a learned gain and no bias.
 
     Args:
         channels: Number of channels C of the (N, C, H, W) input.
@@ -44,17 +44,17 @@ class ChannelLayerNorm(nn.Module):
     def forward(
         self, x: torch.Tensor, scale: torch.Tensor | None = None, shift: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Normalises x; with scale and shift of shape (N, C, 1, 1), also multiplies by 1 + scale and adds shift."""
+        """Normalizes x; with scale and shift of shape (N, C, 1, 1), also multiplies by 1 + scale and adds shift."""
         dtype, eps = x.dtype, 1e-5
         if dtype not in (torch.float32, torch.float64):
             # in half precision 1e-5 would be rounded away beside the variance, and squares overflow
             x, eps = x.float(), 1e-3
         # var_mean over channels is ten times slower on CPUs
-        centred = x - x.mean(dim=1, keepdim=True)
-        normalised = centred * ((centred * centred).mean(dim=1, keepdim=True) + eps).rsqrt()
+        centered = x - x.mean(dim=1, keepdim=True)
+        normalized = centered * ((centered * centered).mean(dim=1, keepdim=True) + eps).rsqrt()
         if scale is None or shift is None:
-            return (normalised * self.g).to(dtype)
-        return torch.addcmul(shift.to(x.dtype), normalised, (self.g * (scale + 1)).to(x.dtype)).to(dtype)
+            return (normalized * self.g).to(dtype)
+        return torch.addcmul(shift.to(x.dtype), normalized, (self.g * (scale + 1)).to(x.dtype)).to(dtype)
 
 
 def check_embedding_size(name: str, size: object) -> None:

@@ -2,7 +2,7 @@
 
 Each command is a module of this package, named after the command, with
 
-- `FLAGS`: the flags by the names that the library's error messages use for them; see `errors.in_flags`;
+- `FLAGS`: the flags by the names that the library's error messages use for them; see `_errors.in_flags`;
 - `add_arguments(parser)`: declares the arguments, the description and an example;
 - `run(args)`: runs the command and returns the exit code.
 

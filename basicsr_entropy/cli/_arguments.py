@@ -38,7 +38,7 @@ def add_layout(parser: argparse.ArgumentParser, splits: str) -> None:
         '--layout',
         default='auto',
         choices=LAYOUT_CHOICES,
-        help='folder layout of the dataset (default: recognise it by its folder names)',
+        help='folder layout of the dataset (default: recognize it by its folder names)',
     )
     parser.add_argument('--split', nargs='+', choices=SPLITS, help=f'splits to {splits} (default: all that exist)')
 
@@ -92,7 +92,7 @@ def add_enhancer(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar='N',
         default=Tiling.overlap,
-        help='overlap of neighbouring tiles in pixels (default: %(default)s)',
+        help='overlap of neighboring tiles in pixels (default: %(default)s)',
     )
     parser.add_argument(
         '--tile-mode', choices=MODES, default=Tiling.mode, help='how tiles are combined (default: %(default)s)'

@@ -20,7 +20,7 @@ def print_error(error: Exception, flags: Mapping[str, str]) -> None:
             'basicsr', logging.ERROR, __file__, 0, line, None, (type(error), error, error.__traceback__)
         )
         handler.handle(record)
-    where = f'traceback in {logs[0].baseFilename}' if logs else '--traceback shows where'
+    where = f'traceback in {logs[0].baseFilename}' if logs else 'run with --traceback for details'
     print(f'basicsr-entropy: error: {line} ({where})', file=sys.stderr)
 
 

@@ -34,7 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('-o', '--out', metavar='FILE', help='file to write (.yml), or the folder for --all')
     parser.add_argument('--name', help='name of the run, hence of its folder in experiments/; by default that of FILE')
     parser.add_argument('--phase', choices=['train', 'test'], help='what the file is for; train by default')
-    parser.add_argument('--schema', action='store_true', help='also write the JSON schema that editors complete by')
+    parser.add_argument(
+        '--schema',
+        action='store_true',
+        help='also write the JSON schema, by which editors complete and check option files',
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace files that exist')
     parser.set_defaults(refuse=parser.error)
 

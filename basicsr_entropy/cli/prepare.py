@@ -64,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
     from basicsr_entropy.data.prepare.encoding import LmdbFormat
     from basicsr_entropy.data.prepare.prepare import estimate, prepare_lmdb
 
-    recipe = LmdbFormat(args.encoding, args.crop_size, args.step, args.thresh)
-    dataset = {'layout': args.layout, 'splits': args.split, 'recipe': recipe, 'skip_bad': args.skip_bad}
+    lmdb_format = LmdbFormat(args.encoding, args.crop_size, args.step, args.thresh)
+    dataset = {'layout': args.layout, 'splits': args.split, 'lmdb_format': lmdb_format, 'skip_bad': args.skip_bad}
     if args.dry_run:
         written = estimate(args.root, **dataset)
     else:

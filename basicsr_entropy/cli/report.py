@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'and write a picture of inputs, outputs and ground truth side by side.'
     )
     parser.epilog = example('basicsr-entropy report -opt options/test/LOLv1/irsde_small.yml')
-    add_option_file(parser, 'option file that was tested: of a test, or of the training')
+    add_option_file(parser, 'option file of the test, or of the training whose validation set was tested')
     parser.add_argument('--picture', metavar='FILE', help='file of the picture (default: results/NAME/comparison.png)')
 
 

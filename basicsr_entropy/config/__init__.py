@@ -1,12 +1,12 @@
 """Options of a run, typed and checked in one place.
 
 - `section`: the base class of typed sections, and sections derived from signatures;
-- `run`: the sections of BasicSR; `models/options.py` and `data/datasets/options.py` extend them for the diffusion model
-  and the datasets; losses, networks and metrics are typed by their signatures;
+- `sections`: the sections of BasicSR; `models/options.py` and `data/datasets/options.py` extend them for the diffusion
+  model and the datasets; losses, networks and metrics are typed by their signatures;
 - `problems`: error messages about options;
-- `check`: checks of a whole option file; `parse`: the command line and option file of a run;
-- `templates`: the option files that the package writes; `testing`: testing with a training file;
-- `schema` and `reference`: the JSON schema and the documentation of all options.
+- `validate`: checks of a whole option file; `parse`: the command line and option file of a run;
+- `templates`: the option files that the package writes; `as_test`: testing with a training file;
+- `json_schema` and `doc_tables`: the JSON schema and the documentation of all options.
 """
 
 from basicsr_entropy.config.files import read_option_file
@@ -26,9 +26,9 @@ from basicsr_entropy.config.section import (
     section_of,
 )
 from basicsr_entropy.config.sections import (
+    AnyDataset,
     CropPhases,
     CropSchedule,
-    Dataset,
     ImageBackend,
     Logger,
     OptionFile,
@@ -40,9 +40,9 @@ from basicsr_entropy.config.sections import (
 from basicsr_entropy.config.validate import check_options, find_problems
 
 __all__ = [
+    'AnyDataset',
     'CropPhases',
     'CropSchedule',
-    'Dataset',
     'ImageBackend',
     'Integer',
     'Logger',

@@ -12,8 +12,7 @@ def as_test_options(options: Mapping[str, Any], weights: str | None = None) -> d
     A training option file is one with a section `train`; the options of any other file are returned unchanged. Of a
     training file:
 
-    - the datasets of the phase `test`, or else those of the phase `val`, become `datasets.test_1`, `datasets.test_2`
-      ..., in their order and with `phase: test`;
+    - its validation datasets become `datasets.test_1`, `datasets.test_2` ..., in their order and with `phase: test`;
     - `path.pretrain_network_g` becomes the file of the finished training, `models/net_g_latest.pth` in
       `path.experiments_root` (default: `experiments/NAME`). The file's own `path.pretrain_network_g` is where the
       training started from, and is not what is tested;
@@ -32,7 +31,7 @@ def as_test_options(options: Mapping[str, Any], weights: str | None = None) -> d
         Options for BasicSR's test pipeline; shares nothing with `options`.
 
     Raises:
-        KeyError: If the training file has no dataset to test on, no `val` or no `name`; names the option path.
+        KeyError: If the training file has no validation dataset, no `val` or no `name`; names the option path.
     """
     tested = copy.deepcopy(dict(options))
     if tested.get('train') is None:
@@ -43,10 +42,8 @@ def as_test_options(options: Mapping[str, Any], weights: str | None = None) -> d
         if tested.get(key) is None:
             raise KeyError(f'{key}: missing; a test with a training option file needs it')
 
-    phases: dict[str, list[dict[str, Any]]] = {'test': [], 'val': []}
-    for key, dataset in (tested.get('datasets') or {}).items():
-        phases.setdefault(key.partition('_')[0], []).append(dataset)
-    datasets = phases['test'] or phases['val']
+    phases = (tested.get('datasets') or {}).items()
+    datasets = [dataset for key, dataset in phases if key.partition('_')[0] == 'val']
     if not datasets:
         raise KeyError('datasets.val: missing; a test with a training option file runs on its validation datasets')
     tested['datasets'] = {f'test_{number}': {**dataset, 'phase': 'test'} for number, dataset in enumerate(datasets, 1)}

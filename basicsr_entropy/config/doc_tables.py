@@ -26,8 +26,8 @@ from basicsr_entropy._registry import PACKAGE
 from basicsr_entropy.config.problems import inner_model, wanted_value
 from basicsr_entropy.config.section import Section, section_at, section_of
 from basicsr_entropy.config.sections import (
+    AnyDataset,
     CosineScheduler,
-    Dataset,
     Logger,
     MultiStepScheduler,
     Optimizer,
@@ -37,7 +37,7 @@ from basicsr_entropy.config.sections import (
 from basicsr_entropy.config.validate import METRIC_IMAGES
 
 MARK = re.compile(r'(<!-- options: (?P<name>[\w.]+) -->\n).*?(<!-- end -->)', re.DOTALL)
-# keys without an own section in the types: the registered class that their `type` names decides about their keys
+# sections that are mappings in `sections.py`: the registered class that their `type` names decides about their keys
 BY_TYPE = {'datasets': 'sections', 'network_g': 'section', 'scheduler': 'section', 'metrics': 'sections'}
 # order of the rows, which is that of an option file: these keys first and last, all others between them as declared
 FIRST = (
@@ -57,7 +57,7 @@ def sections() -> dict[str, type[Section]]:
 
     model = registries.MODEL_REGISTRY.get('IRSDEModel')
     run = model.OPTIONS
-    found: dict[str, type[Section]] = {'run': run, 'datasets': Dataset, 'loss': run.LOSS_KEYS}
+    found: dict[str, type[Section]] = {'run': run, 'datasets': AnyDataset, 'loss': run.LOSS_KEYS}
     found |= {name: cls.OPTIONS for name, cls in _own(registries.DATASET_REGISTRY)}
     found |= {name: section_of(loss) for name, loss in _own(registries.LOSS_REGISTRY)}
     found |= {name: section_of(network) for name, network in _own(registries.ARCH_REGISTRY)}
@@ -102,7 +102,7 @@ def tables() -> dict[str, str]:
 def table(section: type[Section]) -> str:
     """A Markdown table of a section: key, values, default, meaning.
 
-    Keys that a dataset takes over from `Dataset` as they are have their rows in the table of `Dataset`.
+    Keys that a dataset shares with every other have their rows in the table of `datasets`.
     """
     lines = ['| key | values | default | meaning |', '|---|---|---|---|']
     for name, field in sorted(_rows(section), key=lambda row: _position(row[0])):
@@ -113,7 +113,7 @@ def table(section: type[Section]) -> str:
 
 
 def _rows(section: type[Section]) -> Iterator[tuple[str, FieldInfo]]:
-    common = Dataset.model_fields if issubclass(section, Dataset) and section is not Dataset else {}
+    common = AnyDataset.model_fields if issubclass(section, AnyDataset) and section is not AnyDataset else {}
     for name, field in section.model_fields.items():
         if name not in common or field.description != common[name].description:
             yield name, field

@@ -93,7 +93,7 @@ def problems_of(
         if each['type'] == 'extra_forbidden':
             problem = Problem(where, 'unknown option', KeyError, tuple(owner.model_fields))
         elif field and field.is_required() and _value(options, keys) is None:
-            problem = Problem(where, f'missing; {_as_clause(field.description or "it is required")}', KeyError)
+            problem = Problem(where, missing(field), KeyError)
         elif each['type'] == 'value_error':
             problem = Problem.of(each['ctx']['error'], where)
         else:
@@ -172,6 +172,7 @@ def _plural(annotation: Any) -> str:
         ('an integer', 'integers'),
         ('a number', 'numbers'),
         ('a list', 'lists'),
+        ('a mapping', 'mappings'),
         ('text', 'texts'),
     ):
         if words.startswith(singular):
@@ -222,6 +223,7 @@ def _remedy(value: Any) -> str:
     return ''
 
 
-def _as_clause(description: str) -> str:
-    first = description.partition('. ')[0].rstrip('.')
-    return first[0].lower() + first[1:] if first[:2] != first[:2].upper() else first
+def missing(field: FieldInfo) -> str:
+    """What to say of a required key that is missing: 'missing' and its description's first sentence."""
+    first = (field.description or 'it is required').partition('. ')[0].rstrip('.')
+    return f'missing; {first if first[:2].isupper() else first[:1].lower() + first[1:]}'

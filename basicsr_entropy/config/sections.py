@@ -1,8 +1,8 @@
 """The sections of BasicSR's option files, typed. A model or dataset that reads further keys derives from these.
 
-A class of a registry says by an attribute `OPTIONS` which section describes it: a model one derived from `OptionFile`, a
-dataset one derived from `Dataset`. Sections that name a `type` (networks, losses, metrics ...) are mappings here; the
-registered class decides about their keys, see `config.check`.
+A registered model or dataset names the section that describes it in its attribute `OPTIONS`: a model a subclass of
+`OptionFile`, a dataset a subclass of `AnyDataset`. Sections that name a `type` (networks, losses, metrics ...) are
+mappings here; the registered class decides about their keys, see `config.validate`.
 """
 
 import re
@@ -88,8 +88,8 @@ class ImageBackend(Section, extra='allow'):
     """disk, lmdb or memcached."""
 
 
-class Dataset(CropSchedule):
-    """A dataset, as BasicSR's pipelines and data loader read it."""
+class AnyDataset(CropSchedule):
+    """Keys of every dataset: what BasicSR's pipelines and data loader read, and what all of its datasets share."""
 
     name: Text
     """Name of the dataset in logs and output folders."""
@@ -99,12 +99,6 @@ class Dataset(CropSchedule):
     """Where the images are read from: `{type: disk}` or `{type: lmdb}`."""
     dataroot_gt: Text | None = None
     """Folder or LMDB database of the ground-truth images."""
-    dataroot_lq: Text | None = None
-    """Folder or LMDB database of the low-quality images."""
-    meta_info_file: Text | None = None
-    """File that lists the images, one per line."""
-    filename_tmpl: Text = '{}'
-    """Base name of the low-quality image; `{}` stands for the base name of the ground truth."""
     gt_size: PositiveInteger | None = None
     """Side length of the training crops, in pixels."""
     use_hflip: bool = False
@@ -133,6 +127,17 @@ class Dataset(CropSchedule):
     """Accepted because BasicSR's option files contain it; training always shuffles."""
 
 
+class Dataset(AnyDataset):
+    """A dataset of BasicSR."""
+
+    dataroot_lq: Text | None = None
+    """Folder or LMDB database of the low-quality images."""
+    meta_info_file: Text | None = None
+    """File that lists the images, one per line."""
+    filename_tmpl: Text = '{}'
+    """Base name of the low-quality image; `{}` stands for the base name of the ground truth."""
+
+
 def dataset_path(opt: Mapping[str, Any]) -> str:
     """Path of a dataset's options in an option file, for error messages, e.g. datasets.train (LOLv1).
 
@@ -158,11 +163,11 @@ class MultiStepScheduler(Section):
     milestones: list[NonNegativeInteger]
     """Iterations at which the learning rate is multiplied by `gamma`."""
     gamma: PositiveNumber = 0.1
-    """Factor of the learning rate at each milestone."""
+    """Factor applied to the learning rate at each milestone."""
     restarts: list[NonNegativeInteger] = [0]
     """Iterations at which the schedule restarts."""
     restart_weights: list[PositiveNumber] = [1]
-    """Factor of the initial learning rate from each restart on; one number per restart."""
+    """Factor applied to the initial learning rate from each restart on; one number per restart."""
 
     @model_validator(mode='after')
     def _as_many_weights(self) -> Self:
@@ -178,7 +183,7 @@ class CosineScheduler(Section):
     periods: Annotated[list[PositiveInteger], MinLen(1)]
     """Iterations of each cosine period; together they must reach `total_iter`."""
     restart_weights: list[PositiveNumber] = [1]
-    """Factor of the initial learning rate in each period; one number per period."""
+    """Factor applied to the initial learning rate in each period; one number per period."""
     eta_min: Annotated[float, Ge(0)] = 0
     """Learning rate at the end of each period."""
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from basicsr_entropy._errors import suggestion
 from basicsr_entropy._registry import PACKAGE, look_up
-from basicsr_entropy.config.problems import Problem, join, raise_first
+from basicsr_entropy.config.problems import Problem, join, missing, raise_first
 from basicsr_entropy.config.section import Section, section_at, section_of
 from basicsr_entropy.config.sections import SCHEDULERS, CropPhases, Dataset, Optimizer, OptionFile, dataset_path
 
@@ -208,8 +208,7 @@ def _dataset(dataset: Any, phase: str, options: Mapping[str, Any], is_train: boo
         for key in ('batch_size_per_gpu', 'num_worker_per_gpu'):
             if dataset.get(key) is None:
                 found = True
-                described = section.model_fields[key].description or ''
-                yield Problem(join(path, key), f'missing; {described[:1].lower()}{described[1:]}', KeyError)
+                yield Problem(join(path, key), missing(section.model_fields[key]), KeyError)
     if found or not files:
         return
     if _is_own(cls):
@@ -272,7 +271,7 @@ def _schedule_of_crops(dataset: Mapping[str, Any], name: Any, model: type | None
         and not getattr(model, 'SUPPORTS_PROGRESSIVE_CROPS', False)
     ):
         able = [each for each, cls in MODEL_REGISTRY if getattr(cls, 'SUPPORTS_PROGRESSIVE_CROPS', False)]
-        yield Problem('datasets.train.gt_sizes', f'{name} does not follow it; {" and ".join(sorted(able))} do')
+        yield Problem('datasets.train.gt_sizes', f'{name} ignores it; {" and ".join(sorted(able))} support it')
 
 
 def _loss(options: Any, path: str, extra: type[Section] = Section) -> Iterator[Problem]:
@@ -310,7 +309,7 @@ def _optimizer(options: Mapping[str, Any], path: str, model: type | None) -> Ite
     else:
         known = getattr(model, 'OPTIMIZERS', tuple(torch.optim.__all__))
     if name not in known:
-        yield Problem(f'{path}.type', f"no optimiser '{name}'{suggestion(name, known)}")
+        yield Problem(f'{path}.type', f"no optimizer '{name}'{suggestion(name, known)}")
         return
     callee = getattr(torch.optim, name, None)
     if callee is not None:
@@ -325,7 +324,7 @@ def _scheduler(train: Mapping[str, Any]) -> Iterator[Problem]:
     section = SCHEDULERS.get(str(options.get('type')))
     if section is None:
         what = 'missing' if options.get('type') is None else f"no schedule '{options['type']}'"
-        yield Problem('train.scheduler.type', f'{what}; known are {", ".join(SCHEDULERS)}', KeyError)
+        yield Problem('train.scheduler.type', f'{what}; known: {", ".join(SCHEDULERS)}', KeyError)
         return
     problems = section.problems(options, 'train.scheduler')
     yield from problems
@@ -334,7 +333,8 @@ def _scheduler(train: Mapping[str, Any]) -> Iterator[Problem]:
         covered = int(sum(options['periods']))
         if covered < total - 1:
             yield Problem(
-                'train.scheduler.periods', f'they end at iteration {covered}, train.total_iter is {total:.0f}'
+                'train.scheduler.periods',
+                f'must add up to at least train.total_iter, {total:.0f}, but add up to {covered}',
             )
 
 

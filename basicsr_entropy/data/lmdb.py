@@ -1,4 +1,4 @@
-"""Reads LMDB databases of images in BasicSR's format.
+"""LMDB databases of images in BasicSR's format: keys, values, files, and the reader.
 
 A database is a folder with LMDB's data.mdb and a meta_info.txt that has one line `key.png (h,w,c) 1` per image. Those
 that this package writes also have a manifest.json, which names the dataset and how the images are encoded. In a raw
@@ -16,6 +16,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import cv2
 import lmdb
 import numpy as np
 
@@ -56,8 +57,32 @@ def lmdb_splits(folder: str | Path) -> set[str]:
     return {path.name.removesuffix('_lq.lmdb') for path in Path(folder).expanduser().glob('*_lq.lmdb')}
 
 
+def encode_pixels(image: np.ndarray, raw: bool) -> bytes:
+    """Value of an image (H, W, 3), uint8 or uint16 BGR: its pixels for a raw database, else a PNG; both lossless."""
+    if raw:
+        return image.astype(RAW_DTYPES[image.itemsize], copy=False).tobytes()
+    return cv2.imencode('.png', image)[1].tobytes()
+
+
+def decode_pixels(value: bytes | memoryview, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """The image of a value of a raw database, as a view of the value.
+
+    Args:
+        value: What `encode_pixels` returns with raw=True.
+        shape: Shape (H, W, C) of the image.
+        name: Name of the image, for the error message.
+
+    Raises:
+        ValueError: If the value does not have the size of such an image.
+    """
+    dtype = next((dtype for dtype in RAW_DTYPES.values() if dtype.itemsize * prod(shape) == len(value)), None)
+    if dtype is None:
+        raise ValueError(f'{name} cannot be read: {len(value)} bytes are not the pixels of shape {shape}')
+    return np.frombuffer(value, dtype).reshape(shape)
+
+
 def meta_line(key: str, height: int, width: int) -> str:
-    """Line of meta_info.txt for a colour image."""
+    """Line of meta_info.txt for a color image."""
     return f'{key}.png ({height},{width},3) 1\n'
 
 
@@ -209,8 +234,4 @@ class LmdbReader:
             yield decode_image(self.get(key), name)
             return
         with self.value(key) as content:
-            shape = self.shapes[key]
-            dtype = next((d for d in RAW_DTYPES.values() if d.itemsize * prod(shape) == len(content)), None)
-            if dtype is None:
-                raise ValueError(f'{name} cannot be read: {len(content)} bytes are not the pixels of shape {shape}')
-            yield np.frombuffer(content, dtype).reshape(shape)
+            yield decode_pixels(content, self.shapes[key], name)

@@ -174,7 +174,7 @@ class MeanRevertingSDE(nn.Module):
     def reverse_ode(
         self, x_t: torch.Tensor, mu: torch.Tensor, t: torch.Tensor, noise: torch.Tensor, s: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Euler step of the probability-flow ODE from t to s (t - 1 by default): the SDE's with half the score."""
+        """Euler step of the probability-flow ODE from t to s (t - 1 by default): `reverse_sde` with half the score."""
         return self._euler(x_t, mu, t, noise, s, score_factor=0.5)
 
     def reverse_sde_std(self, t: torch.Tensor, like: torch.Tensor, s: torch.Tensor | None = None) -> torch.Tensor:

@@ -84,9 +84,9 @@ def exponential_step(
 
     The linear part of the equation for x - mu is solved exactly as a function of the half-logSNR
     lambda = log(alpha/sigma_bar), as in DPM-Solver++ (Lu et al., 2022) for mu = 0. With h = lambda_s - lambda_t, and
-    k = 1 for the probability-flow ODE or k = 2 for the reverse SDE, the coefficient of the prediction is the integral
-    over the step of k e^(-k (lambda_s - lambda)) (data) or of k e^(lambda_s - lambda) (noise). The coefficient of its
-    slope is the integral of the same times (lambda - lambda_t)/h.
+    k = 1 for the probability-flow ODE or k = 2 for the reverse SDE, the coefficient of the prediction is alpha_s times
+    the integral over the step of k e^(-k (lambda_s - lambda)) (data), or -sigma_s times that of k e^(lambda_s - lambda)
+    (noise). The coefficient of its slope is that of the same integrand times (lambda - lambda_t)/h.
 
     Args:
         process: The SDE.

@@ -25,10 +25,10 @@ from basicsr_entropy.diffusion.samplers import Callback, Network, Sampler, StepA
 Mode = Literal['per_step', 'interlace', 'downscale']
 
 MODES: tuple[Mode, ...] = get_args(Mode)
-SHIFTS = (0.5, 0.25, 0.75, 0.0)  # of the interlaced tiles in successive steps, as fractions of a tile
+SHIFTS = (0.5, 0.25, 0.75, 0.0)  # shift of the interlaced tiles in successive steps, as a fraction of a tile
 FIRST_PASS_TILES = 32  # number of tiles from which global statistics are first estimated
-GUIDE_RADIUS = 4  # pixels of the reduced image
-GUIDE_EPS = 1e-2  # of the reduced image's variance; windows with less variance count as flat
+GUIDE_RADIUS = 4  # radius of the guided filter's windows, in pixels of the reduced image
+GUIDE_EPS = 1e-2  # a window whose variance is below this fraction of the reduced image's counts as flat
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Tiling:
 
     Attributes:
         size: Side length of a tile in pixels, at least 1. For `downscale`, the longer side of the reduced image.
-        overlap: Minimum overlap of neighbouring tiles in pixels, at least 0 and smaller than `size`. Used by
+        overlap: Minimum overlap of neighboring tiles in pixels, at least 0 and smaller than `size`. Used by
             `per_step`, and by `interlace` in the last step.
         mode: How tiles are combined: `per_step` blends the predictions of overlapping tiles in every sampling step;
             `interlace` uses tiles without overlap that move from step to step, and blends overlapping tiles in the last
@@ -163,10 +163,11 @@ class Tile(NamedTuple):
 class TiledNetwork:
     """A network that is evaluated on tiles, and whose predictions for them are blended; step-aware.
 
-    A network that computes statistics of the whole image is evaluated in three passes, so that every tile gets the
-    statistics of the whole image: on some overlapping tiles, each with its own statistics, which are accumulated as a
-    first estimate; on all overlapping tiles with this estimate, which is thereby refined; and with the refined
-    statistics on the tiles that are blended.
+    A network with statistics of the whole image, such as global means, is evaluated in three passes:
+
+    1. on some of the overlapping tiles, each with its own statistics; their weighted mean is a first estimate;
+    2. on all overlapping tiles with this estimate; the weighted mean of the tiles' statistics is the refined one;
+    3. on the tiles that are blended, with the refined statistics.
 
     Args:
         network: Called with tiles (N, C, h, w), h and w at most the tile size.
@@ -251,7 +252,7 @@ def _spread_out(tiles: list[Tile], most: int) -> list[Tile]:
 
 
 def _overlapping(units: int, size: int, overlap: int) -> list[tuple[int, int]]:
-    """Evenly spaced spans of length `size` that cover 0..units, neighbours overlapping by at least `overlap`."""
+    """Evenly spaced spans of length `size` that cover 0..units, neighbors overlapping by at least `overlap`."""
     if units <= size:
         return [(0, units)]
     count = math.ceil((units - overlap) / (size - overlap))
@@ -291,7 +292,7 @@ def transfer(image: torch.Tensor, reduced: torch.Tensor, enhanced: torch.Tensor)
 
     In each window of the reduced image, enhanced = a reduced + b by least squares (He and Sun, *Fast Guided Filter*,
     2015). The smooth coefficients a and b are upsampled instead of the pixels, so that the full-size image keeps its
-    detail. In flat windows a is regularised towards the ratio of the means instead of zero, which keeps fine texture.
+    detail. In flat windows a is regularized towards the ratio of the means instead of zero, which keeps fine texture.
 
     Args:
         image: Full-size image, shape (N, C, H, W).

@@ -16,7 +16,7 @@ ClampGrad = Literal['zero', 'straight_through']
 
 @dataclass(frozen=True)
 class DensityOptions:
-    """How the joint density of pixel value and neighbour value is estimated (kernel density estimate, KDE).
+    """How the joint density of pixel value and neighbor value is estimated (kernel density estimate, KDE).
 
     Attributes:
         levels: Number of intensity levels L per axis of the joint density, an integer of at least 2, or a list of such
@@ -27,7 +27,7 @@ class DensityOptions:
             for each image plane of the target, divided by the kernel's standard deviation, and at least 0.5 levels.
         windows: Odd side lengths in pixels of the local windows over which densities are averaged, or `global` for one
             histogram per image.
-        neighbor_norm: Normalization: `channel` divides the neighbour weights by their sum, and densities by h^2.
+        neighbor_norm: Normalization: `channel` divides the neighbor weights by their sum, and densities by h^2.
             `published` follows the published program: weights are divided by their sum over all channels, and
             densities by 0.5 h.
         value_range: Two pixel values, those of the first and the last level; images are clamped to this range.
@@ -109,7 +109,7 @@ class DensityOptions:
 
     @property
     def radii(self) -> tuple[int, ...]:
-        """Radii r of the local windows in pixels, ascending; the side length is 2 r + 1. None for global windows."""
+        """Radii r of the local windows in pixels, ascending; the side length is 2 r + 1. Empty for global windows."""
         return () if isinstance(self.windows, str) else tuple(side // 2 for side in sorted(self.windows))
 
     @property
@@ -118,7 +118,7 @@ class DensityOptions:
         return tuple((2 * radius + 1) ** 2 for radius in self.radii)
 
     def scale(self, bandwidth: torch.Tensor) -> torch.Tensor:
-        """Factor of the product of a value's and a neighbour's kernel density, for bandwidths in levels."""
+        """Factor of the product of a value's and a neighbor's kernel density, for bandwidths in levels."""
         if self.unit_mass:
             return torch.ones_like(bandwidth)
         return 1 / (0.5 * bandwidth) if self.published else 1 / bandwidth**2

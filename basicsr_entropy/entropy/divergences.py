@@ -1,8 +1,7 @@
 """Divergences between two densities: per-bin terms, their derivatives, and the map from their sum to the divergence.
 
-Densities are passed as sums over a window of `area` pixels, p = area * (window mean), which saves the division per bin.
-Terms are then `area` times those of the window means; derivatives w.r.t. q equal those of the term of the means w.r.t.
-the mean.
+Densities are passed as sums over a window of A = `area` pixels, which saves the division per bin. With the window means
+p and q, term(A p, A q) = A term(p, q), so that the derivative w.r.t. A q is that of term(p, q) w.r.t. q.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Spatial entropy as functions: divergence between two images, entropy of one image.
 
 Lian, Lian and Luo, *Equipping Diffusion Models with Differentiable Spatial Entropy for Low-Light Image Enhancement*,
-CVPRW 2024. Every pixel has a value and a neighbour value. Kernel density estimates of both over L intensity levels, and
+CVPRW 2024. Every pixel has a value and a neighbor value. Kernel density estimates of both over L intensity levels, and
 the mean of their product over a local window, give the local joint density of L x L bins, whose entropy is measured.
 """
 
@@ -33,7 +33,7 @@ def spatial_divergence(
     Args:
         pred: Images (N, C, H, W) of any float type; half precision is computed in float32. Differentiated.
         target: Images of the same shape; not differentiated.
-        weights: Neighbour weights of shape (3, 3), see `neighbor_weights`.
+        weights: Neighbor weights of shape (3, 3), see `neighbor_weights`.
         divergence: 'hellinger', 'relative', 'cross' or 'jensen_shannon'.
         options: How the densities are estimated.
         pixel_weight: Weights of the map's pixels, broadcastable to it; not differentiated. The result is then the
@@ -76,7 +76,7 @@ def spatial_entropy(
 
     Args:
         image: Images (N, C, H, W) of any float type; half precision is computed in float32.
-        weights: Neighbour weights of shape (3, 3), see `neighbor_weights`.
+        weights: Neighbor weights of shape (3, 3), see `neighbor_weights`.
         options: How the density is estimated.
         backend: As in `spatial_divergence`.
 
@@ -124,7 +124,7 @@ def check_images(pred: torch.Tensor, target: torch.Tensor) -> None:
             'pass target.detach()'
         )
     finite = [torch.isfinite(image).all() for image in (pred, target)]
-    if not (finite[0] & finite[1]):  # the only synchronisation with the device per call
+    if not (finite[0] & finite[1]):  # the only synchronization with the device per call
         name = 'target' if finite[0] else 'pred'
         raise ValueError(f'{name}: must be finite, but contains NaN or infinity')
 
@@ -153,7 +153,7 @@ def _joint_functional(
             pixel_weight = pixel_weight.to(dtype).expand(result_shape).flatten(0, 1)
         results = []
         for resolution in options.resolutions:
-            # pred values, pred neighbour values, target values, target neighbour values: (N*C, H, W) each, in levels
+            # pred values, pred neighbor values, target values, target neighbor values: (N*C, H, W) each, in levels
             planes = [plane * (resolution.level_count - 1) for plane in unit_planes]
             h = _bandwidths(planes[2], resolution)
             if options.is_global:

@@ -16,7 +16,7 @@ def global_divergence(
     """Divergence with one joint density per plane. Densities are matrix products, so memory is O(P H W L).
 
     Args:
-        planes: Values and neighbour values of the prediction, then of the target, in levels: (P, H, W) each. The
+        planes: Values and neighbor values of the prediction, then of the target, in levels: (P, H, W) each. The
             result is differentiated w.r.t. the prediction's.
         bandwidth: Bandwidth of each plane in levels, shape (P, 1).
         options: How the densities are estimated.

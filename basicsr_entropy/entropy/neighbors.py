@@ -1,4 +1,4 @@
-"""Neighbour values: for each pixel the weighted mean of the eight pixels around it."""
+"""Neighbor values: for each pixel the weighted mean of the eight pixels around it."""
 
 import math
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ RANDOM_NEIGHBORS = ('random', 'normal')
 def neighbor_weights(
     neighbor: Neighbor, device: torch.device | str | None = None, dtype: torch.dtype = torch.float64
 ) -> torch.Tensor:
-    """Weights of the eight neighbours; random weights are drawn anew at each call.
+    """Weights of the eight neighbors; random weights are drawn anew at each call.
 
     Args:
         neighbor: 'random' (uniform draws from (0, 1]), 'normal' (standard normal draws, as published; their sum may be
-            near zero or negative, so that neighbour values leave the range), 'uniform' (all equal), 'gaussian'
-            (exp(-r^2/2) at a distance of r pixels), or a 3x3 nested list of numbers, whose centre is ignored.
+            near zero or negative, so that neighbor values leave the range), 'uniform' (all equal), 'gaussian'
+            (exp(-r^2/2) at a distance of r pixels), or a 3x3 nested list of numbers, whose center is ignored.
         device: Device of the weights, on which random ones are drawn.
         dtype: Data type of the weights.
 
     Returns:
-        Tensor of shape (3, 3) with centre 0, not normalised.
+        Tensor of shape (3, 3) with center 0, not normalized.
 
     Raises:
-        ValueError: If the name is unknown, a list is not 3x3, or its weights without the centre sum to zero.
+        ValueError: If the name is unknown, a list is not 3x3, or its weights without the center sum to zero.
 
     Example:
         >>> neighbor_weights([[0, 1, 0], [1, 9, 1], [0, 1, 0]])
@@ -66,12 +66,12 @@ def _from_list(
     if weights.shape != (3, 3) or not torch.isfinite(weights).all():
         raise ValueError(f'neighbor: must be a 3x3 nested list of finite numbers, got {neighbor!r}')
     if (weights.sum() - weights[1, 1]).abs() < 1e-6:
-        raise ValueError(f'neighbor: the weights without the centre must not sum to zero, got {neighbor!r}')
+        raise ValueError(f'neighbor: the weights without the center must not sum to zero, got {neighbor!r}')
     return weights
 
 
 def neighbor_values(image: torch.Tensor, weights: torch.Tensor, across_channels: bool = False) -> torch.Tensor:
-    """Weighted mean of each pixel's neighbours, with zero padding.
+    """Weighted mean of each pixel's neighbors, with zero padding.
 
     Args:
         image: Shape (N, C, H, W).
@@ -80,9 +80,9 @@ def neighbor_values(image: torch.Tensor, weights: torch.Tensor, across_channels:
             weighted mean divided by C.
 
     Returns:
-        Neighbour values of shape (N, C, H, W), in the unit of the image.
+        Neighbor values of shape (N, C, H, W), in the unit of the image.
     """
     channels = image.shape[1]
     total = weights.sum() * (channels if across_channels else 1)
-    normalised = (weights / total).to(image.dtype).expand(channels, 1, 3, 3)
-    return F.conv2d(image, normalised, padding=1, groups=channels)
+    normalized = (weights / total).to(image.dtype).expand(channels, 1, 3, 3)
+    return F.conv2d(image, normalized, padding=1, groups=channels)

@@ -62,11 +62,11 @@ def joint_densities(
     published: bool = False,
     value_range: Sequence[float] = (0, 1),
 ) -> list[torch.Tensor]:
-    """Joint densities of neighbour value and value for each window.
+    """Joint densities of neighbor value and value for each window.
 
     Args:
         image: Shape (N, C, H, W).
-        weights: Neighbour weights of shape (3, 3).
+        weights: Neighbor weights of shape (3, 3).
         levels: Number of intensity levels L.
         bandwidth: Bandwidth of the kernel in levels.
         windows: Side lengths of the windows in pixels, or 'global'.
@@ -75,7 +75,7 @@ def joint_densities(
         value_range: Values of the first and the last level.
 
     Returns:
-        One density (N, L, L, C, H, W) per window: neighbour level first, then value level.
+        One density (N, L, L, C, H, W) per window: neighbor level first, then value level.
     """
     channels = image.shape[1]
     low, high = value_range

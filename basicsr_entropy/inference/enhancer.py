@@ -78,13 +78,13 @@ class Enhancer:
         self.device = _usable_device(device)
         self.process = construct(MeanRevertingSDE, pretrained.sde, 'sde').to(self.device)
         self.own_sampler = pretrained.sampler
-        self.sampling = self._sampling(sampler, steps)
+        self.sampler = self._sampler(sampler, steps)
         self.tiling = construct(Tiling, tile, 'tile') if isinstance(tile, Mapping) else tile
         self.seed, self.self_ensemble = seed, self_ensemble
 
         check_conditional_network(pretrained.network_g, 'network_g')
         self.net = build(ARCH_REGISTRY, pretrained.network_g, 'network_g')
-        load_weights(self.net, pretrained.weights, 'the model', option='model')
+        load_weights(self.net, pretrained.weights, 'the file', option='model')
         self.net.to(self.device).eval()
         if channels_last is None:
             channels_last = self.device.type == 'cpu'
@@ -94,7 +94,7 @@ class Enhancer:
     @property
     def steps(self) -> int:
         """Network function evaluations per image."""
-        return len(self.sampling.timesteps(self.process)) - 1
+        return len(self.sampler.timesteps(self.process)) - 1
 
     @classmethod
     def from_pretrained(
@@ -128,8 +128,9 @@ class Enhancer:
         """Returns an enhancer that shares this one's network but samples differently.
 
         Args:
-            sampler: See `Enhancer`; None is the model's default, not this enhancer's sampler.
-            steps: See `Enhancer`.
+            sampler: Name of a sampler; this enhancer's by default.
+            steps: Network function evaluations per image; by default this enhancer's for its own sampler, and as in
+                `Enhancer` for another.
             seed: Seed of the noise; this enhancer's by default.
 
         Raises:
@@ -142,13 +143,17 @@ class Enhancer:
             (True, 7)
         """
         other = copy.copy(self)
-        other.sampling = self._sampling(sampler, steps)
+        if sampler not in (None, self.sampler.type):
+            other.sampler = self._sampler(sampler, steps)
+        elif steps is not None:
+            other.sampler = replace(self.sampler, steps=steps)
+            other.sampler.timesteps(self.process)
         if seed is not None:
             check_seed('seed', seed)
             other.seed = seed
         return other
 
-    def _sampling(self, sampler: SamplerType | None, steps: int | None) -> Sampler:
+    def _sampler(self, sampler: SamplerType | None, steps: int | None) -> Sampler:
         """The model's own sampler, or another with the default options; the number of steps is always given."""
         own = Sampler(**{key: value for key, value in self.own_sampler.items() if value is not None})
         if sampler is not None:
@@ -196,7 +201,7 @@ class Enhancer:
             self_ensemble=self.self_ensemble,
             callback=callback,
             progress=progress,
-            sampler=self.sampling,
+            sampler=self.sampler,
         )
         return convert_back(restored)
 

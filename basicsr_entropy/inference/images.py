@@ -66,7 +66,7 @@ def image_to_tensor(image: ImageKind) -> ConvertedImage[ImageKind]:
 def pil_to_array(image: Image.Image) -> np.ndarray:
     """Pixels of a PIL image, in the mode that keeps all of its channels and, for gray, its 16 bits.
 
-    A transparent colour becomes an alpha channel. PIL's 32-bit modes I and F have no defined range; PIL's conversion
+    A transparent color becomes an alpha channel. PIL's 32-bit modes I and F have no defined range; PIL's conversion
     clips them to 8 bits.
 
     Args:

@@ -90,7 +90,7 @@ def build_app(enhancer: Enhancer, model: str) -> gr.Blocks:
                 )
                 sampler = gr.Dropdown(
                     list(SAMPLERS),
-                    value=enhancer.sampling.type,
+                    value=enhancer.sampler.type,
                     label='Sampler',
                     info='sde and ode need nearly as many evaluations as the slider allows',
                 )

@@ -16,7 +16,7 @@ from basicsr_entropy.config import build
 from basicsr_entropy.models.networks import check_conditional_network
 from basicsr_entropy.models.weights import load_weights, read_weights
 
-METADATA_KEY = 'basicsr_entropy'  # of the options in the file's metadata
+METADATA_KEY = 'basicsr_entropy'  # entry of the file's metadata that holds the options
 BUNDLED_FOLDER = Path(__file__).parents[1] / 'weights'
 
 

@@ -1,4 +1,7 @@
-"""Losses for BasicSR's loss registry. They need torch only, except MixedLoss, which reads BasicSR's registry."""
+"""Losses for BasicSR's loss registry. They need torch only, except MixedLoss, which reads BasicSR's registry.
+
+`_plugin.REGISTERED` lists those that are registered.
+"""
 
 from basicsr_entropy.losses.blur_loss import GaussianBlurL1Loss
 from basicsr_entropy.losses.calling import call_loss, check_call_signature

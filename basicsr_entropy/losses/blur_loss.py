@@ -1,4 +1,4 @@
-"""L1 distance of blurred images: compares local brightness and colour, not detail."""
+"""L1 distance of blurred images: compares local brightness and color, not detail."""
 
 import math
 

@@ -20,7 +20,7 @@ Resample = Literal['step', 'once']
 
 
 class SpatialEntropyLoss(nn.Module):
-    """Divergence between the local joint densities of pixel and neighbour intensity of two images.
+    """Divergence between the local joint densities of pixel and neighbor intensity of two images.
 
     Lian, Lian and Luo, *Equipping Diffusion Models with Differentiable Spatial Entropy for Low-Light Image
     Enhancement*, CVPRW 2024. Called like BasicSR's pixel losses, and registered in BasicSR's loss registry.
@@ -40,12 +40,12 @@ class SpatialEntropyLoss(nn.Module):
             each image plane of the target, divided by the kernel's standard deviation, and at least 0.5 levels.
         windows: Odd side lengths in pixels of the local windows over which densities are averaged, or `global` for one
             histogram per image.
-        neighbor: Weights of the eight neighbours whose mean is a pixel's neighbour value: `random` (positive draws),
+        neighbor: Weights of the eight neighbors whose mean is a pixel's neighbor value: `random` (positive draws),
             `normal` (standard normal draws, as published), `uniform`, `gaussian`, or a 3x3 nested list of numbers.
-        neighbor_norm: Normalization: `channel` divides the neighbour weights by their sum, and densities by the
+        neighbor_norm: Normalization: `channel` divides the neighbor weights by their sum, and densities by the
             bandwidth squared. `published` follows the published program: weights are divided by their sum over all
             channels, and densities by half the bandwidth.
-        resample: When random neighbour weights are drawn: at every `step`, or `once` when the loss is built.
+        resample: When random neighbor weights are drawn: at every `step`, or `once` when the loss is built.
         value_range: Two pixel values, those of the first and the last level; images are clamped to this range.
         gray: Compare the BT.601 luma of RGB images instead of their channels.
         unit_mass: Normalize the density of each pixel over the levels to a sum of 1. Without it, values at the ends of

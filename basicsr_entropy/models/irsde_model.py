@@ -48,7 +48,7 @@ class IRSDEModel(SRModel):
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.options = IRSDEOptions.of(opt)
         self.process, self.tiling = self.options.process(), self.options.tiling()
-        self.sampler, self.execution = self.options.sampling.sampler(), self.options.execution()
+        self.sampler, self.execution = self.options.sampler_options.sampler(), self.options.execution()
         check_conditional_network(opt['network_g'], 'network_g')
         super().__init__(opt)
         self.process.to(self.device)
@@ -109,7 +109,7 @@ class IRSDEModel(SRModel):
         self.losses.to(self.device)
 
     def get_optimizer(self, optim_type: str, params: Iterable[Any], lr: float, **kwargs: Any) -> torch.optim.Optimizer:
-        """An optimiser by its name in `OPTIMIZERS`."""
+        """An optimizer by its name in `OPTIMIZERS`."""
         return build_optimizer(optim_type, params, 'train.optim_g', lr=lr, **kwargs)
 
     def optimize_parameters(self, current_iter: int) -> None:
@@ -170,7 +170,7 @@ class IRSDEModel(SRModel):
         net = self.net_g_ema if hasattr(self, 'net_g_ema') else self.get_bare_model(self.net_g)
         training = net.training
         net.eval()
-        sampling = self.options.sampling
+        sampling = self.options.sampler_options
         self.output = restore(
             self.process,
             net,

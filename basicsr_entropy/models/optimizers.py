@@ -1,4 +1,4 @@
-"""Optimisers by the name that an option file gives them."""
+"""Optimizers by the name that an option file gives them."""
 
 from typing import Any
 
@@ -12,13 +12,13 @@ OPTIMIZERS = (*TORCH_OPTIMIZERS, 'Lion')
 
 
 def build_optimizer(name: str, params: Any, path: str, **arguments: Any) -> torch.optim.Optimizer:
-    """An optimiser of torch, or Lion (Chen et al., NeurIPS 2023) from the package lion-pytorch.
+    """An optimizer of torch, or Lion (Chen et al., NeurIPS 2023) from the package lion-pytorch.
 
     Args:
         name: One of `OPTIMIZERS`.
         params: Parameters or parameter groups.
         path: Where the options stand in the option file, for errors.
-        **arguments: lr and the optimiser's other arguments.
+        **arguments: lr and the optimizer's other arguments.
 
     Raises:
         KeyError: If an argument is unknown.
@@ -35,4 +35,4 @@ def build_optimizer(name: str, params: Any, path: str, **arguments: Any) -> torc
                 f'{path}.type: Lion needs the package lion-pytorch: pip install "basicsr-entropy[lion]"'
             ) from error
         return construct(Lion, arguments, path, params=params)
-    raise ValueError(f"{path}.type: no optimiser '{name}'{suggestion(name, OPTIMIZERS)}")
+    raise ValueError(f"{path}.type: no optimizer '{name}'{suggestion(name, OPTIMIZERS)}")

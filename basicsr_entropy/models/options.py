@@ -34,7 +34,8 @@ class LossKeys(Section):
     """Keys of a loss that the model reads."""
 
     compare: Literal['state', 'x0', 'noise'] = 'state'
-    """What the loss compares: the Euler reverse step with the optimal reverse `state`, `x0`, or the `noise`."""
+    """What the loss compares. `state`: the Euler reverse step with the optimal reverse state; `x0`: the clean images;
+    `noise`: the noise."""
 
 
 class IRSDETrain(Train):
@@ -84,8 +85,8 @@ class IRSDEOptions(OptionFile, ExecutionOptions):  # type: ignore[misc, valid-ty
         return self.train
 
     @property
-    def sampling(self) -> SamplerOptions:
-        """Options of the sampler."""
+    def sampler_options(self) -> SamplerOptions:
+        """The section val.sampler, or its defaults."""
         return SamplerOptions() if self.val is None else self.val.sampler
 
     def process(self) -> MeanRevertingSDE:
@@ -107,7 +108,7 @@ class IRSDEOptions(OptionFile, ExecutionOptions):  # type: ignore[misc, valid-ty
             check_conditional_network(self.network_g, 'network_g')
         process, _ = self.process(), self.tiling()
         try:
-            self.sampling.sampler().timesteps(process)
+            self.sampler_options.sampler().timesteps(process)
         except ValueError as error:
             raise ValueError(f'val.sampler.{error}') from error
         return self

@@ -70,9 +70,10 @@ def load_weights(
             more = f' and {len(keys) - 3} more' if len(keys) > 3 else ''
             mismatches.append(f'{", ".join(keys[:3])}{more} {what}')
     if strict and mismatches:
+        remedy = ', or set path.strict_load_g: false' if option.startswith('path.') else ''
         raise ValueError(
             f'{option}: {path} does not fit network_g ({type(net).__name__}): {"; ".join(mismatches)}. '
-            'Give network_g the options the weights were trained with, or set path.strict_load_g: false'
+            f'Give network_g the options the weights were trained with{remedy}'
         )
     fitting = {key: value for key, value in weights.items() if key in own and key not in reshaped}
     net.load_state_dict(fitting, strict=False)

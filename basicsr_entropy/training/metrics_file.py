@@ -64,7 +64,7 @@ def read_metrics(options: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def metrics_recorded() -> Iterator[None]:
-    """Within, BasicSR's test pipeline records the metrics of each image; on success, rank 0 writes the metrics file.
+    """Context in which BasicSR's test pipeline records the metrics of each image; on success, rank 0 writes the file.
 
     The model may be any image model of BasicSR's. Where its `validation` returns a list of `ImageResult`, that is what
     is written; of other models, the calls of `calculate_metric` and `imwrite` are recorded.
@@ -137,7 +137,7 @@ class _TestRun:
 
 @contextmanager
 def _recorded_calls(model: BaseModel, metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[list[ImageResult]]:
-    """Within, the list grows by one result for each image that the model is fed.
+    """Context that yields a list, to which one result is added for each image that the model is fed.
 
     BasicSR's models feed one image, write it, then call `calculate_metric` once for each of val.metrics. They call both
     functions by names that they imported, so these are replaced in the modules of the model's class and its bases.
@@ -172,7 +172,7 @@ def _recorded_calls(model: BaseModel, metrics: Mapping[str, Mapping[str, Any]]) 
 
 @contextmanager
 def _replaced(model: BaseModel, replacements: Mapping[Callable, Callable]) -> Iterator[None]:
-    """Within, other functions stand for the given ones in the modules that define the model's class and its bases."""
+    """Context that replaces functions in the modules that define the model's class and its bases."""
     found = [
         (module, function)
         for module in {sys.modules[each.__module__] for each in type(model).__mro__}

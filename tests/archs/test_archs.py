@@ -44,7 +44,7 @@ def test_supports_images_of_any_size(name, size):
 @pytest.mark.parametrize('name', SMALL)
 def test_the_timestep_may_be_a_number_or_one_per_image(name):
     net = build(name)
-    for parameter in net.parameters():  # zero-initialised gains would hide the timestep
+    for parameter in net.parameters():  # zero-initialized gains would hide the timestep
         torch.nn.init.normal_(parameter, std=0.2)
     x, mu = torch.rand(2, 2, 3, 8, 8)
     with torch.no_grad():

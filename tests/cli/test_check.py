@@ -14,7 +14,7 @@ from basicsr_entropy.data.datasets.demo_photographs import read_photograph
 
 @pytest.fixture
 def views(workdir):
-    """A set whose images are no smooth colours: two training pairs and a test pair."""
+    """A set whose images are no smooth colors: two training pairs and a test pair."""
     for split, name, photo in (('our485', 1, 'rocket'), ('our485', 2, 'astronaut'), ('eval15', 3, 'coffee')):
         image = read_photograph(photo)[:256, :256]
         write_image(workdir / f'LOL/{split}/high/{name}.png', image)

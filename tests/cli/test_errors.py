@@ -17,7 +17,7 @@ FLAGS = {'crop_size': '--crop-size', 'step': '--step', 'steps': '--steps', 'out'
         ('steps must be at least 1', '--steps must be at least 1'),
         ('step must be at least 1', '--step must be at least 1'),
         ('out: a.png exists', '-o: a.png exists'),
-        ('step: means nothing without crop_size=...', '--step: means nothing without --crop-size'),
+        ('step: has no effect without crop_size=...', '--step: has no effect without --crop-size'),
         ('a.png is 48x40, smaller than crop_size=41', 'a.png is 48x40, smaller than --crop-size 41'),
         ('a.png is damaged (skip_bad=True skips it)', 'a.png is damaged (--skip-bad skips it)'),
         # words of a sentence, parts of paths and option paths stay

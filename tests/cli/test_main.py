@@ -78,7 +78,7 @@ def test_traceback_may_stand_before_the_command(run):
 
 
 def test_unknown_arguments_are_reported_with_the_usage_of_the_command(run):
-    code, _, err = run('report', '-opt', 'test.yml', '--pictur', 'a.png', '--colour', 'red')
+    code, _, err = run('report', '-opt', 'test.yml', '--pictur', 'a.png', '--color', 'red')
     assert code == 2
     assert 'usage: basicsr-entropy report ' in err
-    assert 'unrecognized arguments: --colour red' in err
+    assert 'unrecognized arguments: --color red' in err

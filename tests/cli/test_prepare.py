@@ -30,7 +30,7 @@ def test_prepare_tells_what_it_would_write_then_writes_it(run, lolv1, workdir):
     ('arguments', 'message'),
     [
         (('--crop-size', 0), 'error: --crop-size: must be at least 1, got 0'),
-        (('--step', 8), 'error: --step: means nothing without --crop-size '),
+        (('--step', 8), 'error: --step: has no effect without --crop-size '),
         (('--crop-size', 41), 'is 48x40, smaller than --crop-size 41 .*--skip-bad leaves'),
         (('--split', 'val'), "error: --split: no 'val' under"),
         (('--layout', 'ntire2024'), 'error: --root: no split of a known layout'),

@@ -287,7 +287,7 @@ def test_crops_grow_while_a_run_stops_and_goes_on(run, write_options, monkeypatc
 def test_a_model_that_follows_no_schedule_is_named(run, write_options):
     path = write_options(**STOCK, **SCHEDULE, train__pixel_opt={'type': 'L1Loss'})
     code, _, err = run('train', '-opt', path)
-    assert_one_line(code, err, 'datasets.train.gt_sizes: SRModel does not follow it; IRSDEModel and ProgressiveSRModel')
+    assert_one_line(code, err, 'datasets.train.gt_sizes: SRModel ignores it; IRSDEModel and ProgressiveSRModel')
     code, _, err = run('train', '-opt', write_options(**{**SCHEDULE, 'datasets__train__iters': [1]}))
     assert_one_line(code, err, r'datasets.train.iters: must be 3 integers, one per size in gt_sizes, got \[1\]')
 

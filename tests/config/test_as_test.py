@@ -78,12 +78,6 @@ def test_several_validation_datasets_keep_their_order(training):
     ]
 
 
-def test_test_datasets_of_a_training_file_come_first(training):
-    training['datasets']['test_far'] = training['datasets']['val'] | {'name': 'far'}
-    datasets = as_test_options(training)['datasets']
-    assert [dataset['name'] for dataset in datasets.values()] == ['far']
-
-
 def test_values_of_val_hold(training):
     training['val'] |= {'save_img': False, 'suffix': 'x', 'tile': {'size': 128}}
     val = as_test_options(training)['val']

@@ -1,10 +1,14 @@
 import argparse
 import copy
+import random
 import sys
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from basicsr.utils import options as basicsr_options
+from basicsr.utils import set_random_seed
 
 from basicsr_entropy.config.parse import add_arguments, force, parse_options
 
@@ -35,6 +39,23 @@ def test_gives_what_basicsr_gives(write_options, workdir, monkeypatch, words, is
     ours, our_args = parse_options(str(workdir), is_train)
     assert ours == theirs
     assert our_args == their_args
+
+
+def test_the_checks_do_not_change_the_random_numbers_of_a_run(write_options, workdir):
+    def draw():
+        return random.random(), np.random.random_sample(), torch.rand(1).item()  # noqa: NPY002  (seeded by BasicSR)
+
+    def check(options):
+        draw()
+        return options
+
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    args = parser.parse_args(['-opt', str(write_options(manual_seed=3))])
+    parse_options(str(workdir), True, args, prepare=check)
+    drawn = draw()
+    set_random_seed(3)
+    assert drawn == draw()
 
 
 def test_a_test_of_a_training_file_tests_its_weights_or_those_of_the_command_line(write_options, workdir):

@@ -13,7 +13,7 @@ WRONG = [
     ({'modeltype': 'SRModel'}, r"modeltype: unknown option; did you mean 'model_type'\?"),
     ({'channel_last': True}, r"channel_last: unknown option; did you mean 'channels_last'\?"),
     ({'sde__timestep': 50}, r"sde\.timestep: unknown option; did you mean 'timesteps'\?"),
-    ({'sde__zzz': 1}, r'sde\.zzz: unknown option; known are eps, max_sigma, prediction, schedule, timesteps'),
+    ({'sde__zzz': 1}, r'sde\.zzz: unknown option; known: eps, max_sigma, prediction, schedule, timesteps'),
     ({'train__ema_deacy': 0.9}, r"train\.ema_deacy: unknown option; did you mean 'ema_decay'\?"),
     ({'train__grad_clip': 1.0}, r"train\.grad_clip: unknown option; did you mean 'grad_clip_norm'\?"),
     ({'train__total_iters': 5}, r"train\.total_iters: unknown option; did you mean 'total_iter'\?"),
@@ -37,7 +37,7 @@ WRONG = [
     ({'path__strict_load': True}, r"path\.strict_load: unknown option; did you mean 'strict_load_g'\?"),
     ({'logger__print_frequency': 1}, r"logger\.print_frequency: unknown option; did you mean 'print_freq'\?"),
     ({'logger__wandb': {'projekt': 'a'}}, r"logger\.wandb\.projekt: unknown option; did you mean 'project'\?"),
-    ({'network_g__zzz': 3}, r'network_g\.zzz: unknown option; known are dec_blk_nums, enc_blk_nums'),
+    ({'network_g__zzz': 3}, r'network_g\.zzz: unknown option; known: dec_blk_nums, enc_blk_nums'),
     ({'datasets__train__gt_sise': 64}, r"datasets\.train\.gt_sise: unknown option; did you mean 'gt_size'\?"),
     ({'datasets__val__exlude': 'a.txt'}, r"datasets\.val\.exlude: unknown option; did you mean 'exclude'\?"),
     ({'datasets__train__mixup': {'bta': 1}}, r"datasets\.train\.mixup\.bta: unknown option; did you mean 'beta'\?"),
@@ -47,8 +47,8 @@ WRONG = [
     ({'datasets__train__type': 'LowLight'}, r"datasets\.train\.type: no 'LowLight' in the dataset registry"),
     ({'train__entropy_opt__type': 'SpatialEntropy'}, r"train\.entropy_opt\.type: no 'SpatialEntropy' .*; did you mean"),
     ({'val__metrics__psnr__type': 'psnr'}, r"val\.metrics\.psnr\.type: no 'psnr' in the metric registry"),
-    ({'train__optim_g__type': 'AdamX'}, r"train\.optim_g\.type: no optimiser 'AdamX'; did you mean 'Adam"),
-    ({'train__scheduler__type': 'CosineLR'}, r"train\.scheduler\.type: no schedule 'CosineLR'; known are Cosine"),
+    ({'train__optim_g__type': 'AdamX'}, r"train\.optim_g\.type: no optimizer 'AdamX'; did you mean 'Adam"),
+    ({'train__scheduler__type': 'CosineLR'}, r"train\.scheduler\.type: no schedule 'CosineLR'; known: Cosine"),
     ({'val__sampler': {'type': 'ddim'}}, r"val\.sampler\.type: must be one of posterior, .*, got 'ddim'"),
     ({'datasets__vall': {'name': 'a', 'type': 'b'}}, r'datasets\.vall: unknown phase; training takes train, val'),
     # missing
@@ -116,10 +116,25 @@ WRONG = [
     ({'manual_seed': -1}, r'manual_seed: must be an integer of at least 0 .*, got -1'),
     (
         {'train__total_iter': 100_002},
-        r'train\.scheduler\.periods: they end at iteration 100000, train\.total_iter is 100002',
+        r'train\.scheduler\.periods: must add up to at least train\.total_iter, 100002, but add up to 100000',
     ),
     ({'train__scheduler__restart_weights': [1, 1]}, r'train\.scheduler\.restart_weights: must be 1 numbers'),
     ({'datasets__train__layout': 'lolv9'}, r"datasets\.train\.layout: must be one of auto, lolv1, .*, got 'lolv9'"),
+    (
+        {'train__pixel_opt': {'type': 'MixedLoss', 'losses': 'L1Loss'}},
+        r'train\.pixel_opt\.losses: must be a list of mappings',
+    ),
+    (
+        {
+            'datasets__val': {
+                'type': 'SyntheticLowLightDataset',
+                'name': 'x',
+                'dataroot_gt': '.',
+                'filename_tmpl': '{}_dark',
+            }
+        },
+        r'datasets\.val\.filename_tmpl: unknown option',
+    ),
     # paths
     ({'path__pretrain_network_g': 'absent.pth'}, r'path\.pretrain_network_g: no file absent\.pth'),
     ({'path__resume_state': 'absent.state'}, r'path\.resume_state: no file absent\.state'),
@@ -203,7 +218,7 @@ STOCK = {
         ({'train__ema_deacy': 0.5}, r"train\.ema_deacy: unknown option; did you mean 'ema_decay'\?"),
         ({'sde': {'timesteps': 10}}, r'sde: unknown option'),
         ({'val__sampler': {'steps': 2}}, r'val\.sampler: unknown option'),
-        ({'train__optim_g__type': 'AdamW'}, r"train\.optim_g\.type: no optimiser 'AdamW'; did you mean 'Adam'\?"),
+        ({'train__optim_g__type': 'AdamW'}, r"train\.optim_g\.type: no optimizer 'AdamW'; did you mean 'Adam'\?"),
         ({'train__pixel_opt__los_weight': 1}, r"train\.pixel_opt\.los_weight: unknown option; did you mean 'loss_w"),
         ({'train__pixel_opt__loss_weight': '1'}, r'train\.pixel_opt\.loss_weight: must be a number, got'),
         ({'network_g__num_feet': 8}, r"network_g\.num_feet: unknown option; did you mean 'num_feat'\?"),

@@ -16,7 +16,7 @@ from basicsr_entropy.data.prepare.prepare import prepare_lmdb
 
 @pytest.fixture(params=['keep', 'raw'])
 def databases(request, lolv1, tmp_path):
-    prepare_lmdb(lolv1, tmp_path / 'databases', splits=['train'], recipe=LmdbFormat(request.param))
+    prepare_lmdb(lolv1, tmp_path / 'databases', splits=['train'], lmdb_format=LmdbFormat(request.param))
     return tmp_path / 'databases'
 
 
@@ -41,7 +41,7 @@ def test_keys_that_only_the_list_has_are_named(databases):
 
 
 def test_pixels_that_do_not_fit_their_shape_are_named(lolv1, tmp_path):
-    prepare_lmdb(lolv1, tmp_path, splits=['test'], recipe=LmdbFormat('raw'))
+    prepare_lmdb(lolv1, tmp_path, splits=['test'], lmdb_format=LmdbFormat('raw'))
     meta = tmp_path / 'test_lq.lmdb/meta_info.txt'
     meta.write_text(meta.read_text().replace('(40,48,3)', '(41,48,3)'))
     with (
@@ -82,7 +82,7 @@ def test_two_processes_read_a_database_at_once(databases):
 
 
 def test_spawned_workers_read_a_database(lolv1, tmp_path):
-    prepare_lmdb(lolv1, tmp_path, splits=['train'], recipe=LmdbFormat('raw'))
+    prepare_lmdb(lolv1, tmp_path, splits=['train'], lmdb_format=LmdbFormat('raw'))
     dataset = LowLightPairedDataset({'dataroot': str(tmp_path), 'phase': 'val', 'split': 'train'})
     here = list(dataset)
     loader = DataLoader(dataset, batch_size=1, num_workers=1, multiprocessing_context='spawn')
@@ -92,7 +92,7 @@ def test_spawned_workers_read_a_database(lolv1, tmp_path):
 
 
 def test_an_image_of_a_raw_database_is_a_view_that_cannot_be_written(lolv1, tmp_path):
-    prepare_lmdb(lolv1, tmp_path, splits=['test'], recipe=LmdbFormat('raw'))
+    prepare_lmdb(lolv1, tmp_path, splits=['test'], lmdb_format=LmdbFormat('raw'))
     with LmdbReader(tmp_path / 'test_lq.lmdb').image('00011') as image:
         assert not image.flags.writeable
         assert not image.flags.owndata

@@ -120,8 +120,8 @@ def test_agrees_on_several_planes_and_gray():
 
 @pytest.mark.parametrize('backend', FAST)
 @pytest.mark.parametrize('unit_mass', [False, True])
-def test_agrees_where_neighbour_values_are_out_of_range(backend, unit_mass):
-    weights = torch.tensor([[1.0, -1, 1], [-1, 0, 1], [-1, 1, -0.9]])  # of sum 0.1: neighbour values far out of range
+def test_agrees_where_neighbor_values_are_out_of_range(backend, unit_mass):
+    weights = torch.tensor([[1.0, -1, 1], [-1, 0, 1], [-1, 1, -0.9]])  # of sum 0.1: neighbor values far out of range
     agree(near(place(backend)[1]), 'hellinger', backend, weights, levels=10, unit_mass=unit_mass)
 
 

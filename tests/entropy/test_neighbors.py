@@ -18,7 +18,7 @@ def test_random_weights_differ_between_calls():
     assert not torch.equal(neighbor_weights('random'), neighbor_weights('random'))
 
 
-def test_values_are_weighted_means_of_the_neighbours():
+def test_values_are_weighted_means_of_the_neighbors():
     image = torch.rand(2, 3, 5, 6, dtype=torch.float64)
     weights = neighbor_weights([[1, 2, 3], [4, 9, 5], [6, 7, 8]])
     values = neighbor_values(image, weights)

@@ -62,15 +62,18 @@ def test_options_take_effect(pretrained, image, options):
 
 
 def test_default_steps_apply_to_the_default_sampler_only(pretrained):
-    assert Enhancer(pretrained).sampling == Sampler('posterior', steps=2)
-    assert Enhancer(pretrained, sampler='posterior').sampling.steps == 2
-    assert Enhancer(pretrained, steps=3).sampling.steps == 3
-    assert Enhancer(pretrained, sampler='ode').sampling == Sampler('ode', steps=10)
+    assert Enhancer(pretrained).sampler == Sampler('posterior', steps=2)
+    assert Enhancer(pretrained, sampler='posterior').sampler.steps == 2
+    assert Enhancer(pretrained, steps=3).sampler.steps == 3
+    assert Enhancer(pretrained, sampler='ode').sampler == Sampler('ode', steps=10)
 
 
 def test_changed_enhancers_share_the_network(pretrained, image):
     enhancer = Enhancer(pretrained, seed=3)
     changed = enhancer.changed(sampler='mr_ode', steps=4)
+    assert (changed.changed(seed=1).sampler, changed.changed(seed=1).seed) == (Sampler('mr_ode', steps=4), 1)
+    assert changed.changed(steps=2).sampler == Sampler('mr_ode', steps=2)
+    assert changed.changed(sampler='ode').sampler == Sampler('ode', steps=10)
     assert changed.net is enhancer.net
     assert torch.equal(changed(image), Enhancer(pretrained, seed=3, sampler='mr_ode', steps=4)(image))
     assert torch.equal(enhancer.changed(seed=5)(image), Enhancer(pretrained, seed=5)(image))

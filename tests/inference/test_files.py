@@ -119,7 +119,7 @@ def test_reads_other_pixel_modes(tmp_path, mode):
 
 
 @pytest.mark.parametrize(('mode', 'clear'), [('L', 7), ('RGB', (1, 2, 3)), ('P', 3)])
-def test_transparent_colour_becomes_alpha(tmp_path, mode, clear):
+def test_transparent_color_becomes_alpha(tmp_path, mode, clear):
     Image.fromarray(noise(4, 6, 3)).convert(mode).save(tmp_path / 'in.png', transparency=clear)
     with Image.open(tmp_path / 'in.png') as image:
         expected = np.asarray(image.convert('LA' if mode == 'L' else 'RGBA'))

@@ -72,7 +72,7 @@ def test_few_levels_have_gradients_at_a_greater_distance_than_many():
     assert gradient([4, 64]) > 100 * abs(gradient(64))
 
 
-def test_random_neighbours_are_drawn_at_each_step_or_once(images):
+def test_random_neighbors_are_drawn_at_each_step_or_once(images):
     step, once = (SpatialEntropyLoss(levels=6, resample=resample) for resample in ('step', 'once'))
     assert step(*images) != step(*images)
     assert once(*images) == once(*images)

@@ -127,7 +127,7 @@ def test_gradient_clipping_bounds_the_step(options, batch):
 @pytest.mark.parametrize(
     'name', ['Adam', 'AdamW', 'Adamax', 'NAdam', 'RAdam', 'SGD', 'ASGD', 'RMSprop', 'Rprop', 'Lion']
 )
-def test_optimisers(options, batch, name):
+def test_optimizers(options, batch, name):
     if name == 'Lion':
         pytest.importorskip('lion_pytorch')
     model = build_model(options(train__optim_g={'type': name, 'lr': 1e-3}))
@@ -364,7 +364,7 @@ def test_leaves_the_callers_options_as_they_are(options):
         (
             {'train__optim_g': {'type': 'AdamX', 'lr': 1}},
             ValueError,
-            "train.optim_g.type: no optimiser 'AdamX'; did you",
+            "train.optim_g.type: no optimizer 'AdamX'; did you",
         ),
         ({'train__optim_g': {'type': 'Adam', 'lr': 1, 'beta': 1}}, KeyError, 'train.optim_g.beta: unknown option'),
         ({'path__pretrain_network_g': 'absent.pth'}, FileNotFoundError, 'path.pretrain_network_g: no file absent.pth'),

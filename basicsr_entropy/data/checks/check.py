@@ -131,7 +131,7 @@ def check_datasets(
     findings = [finding for split in chosen for finding in judge.names(split)]
     findings += [finding for each in measured for finding in judge.pair(each)]
     findings += judge.copies(measured)
-    # that a leaked pair also resembles other test images needs no finding of its own
+    # a leaked pair resembles a training image by definition; it is not also reported as a shared scene
     leaked = {id(finding.pairs[0]) for finding in findings if finding.kind == 'leak'}
     findings += judge.scenes([each for each in measured if id(each) not in leaked])
     order = list(KINDS)

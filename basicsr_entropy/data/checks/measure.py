@@ -26,7 +26,7 @@ class MeasuredImage:
         error: Why the image cannot be read; None if it can.
         size: (width, height) in pixels.
         bits: Bits per channel.
-        channels: Channels of the file: 1 for gray, 3 for colour, 4 with alpha; 3 for raw LMDB databases.
+        channels: Channels of the file: 1 for gray, 3 for color, 4 with alpha; 3 for raw LMDB databases.
         digest: Hash of the pixels as the dataset classes read them.
         luma: Mean luma, range [0, 1].
     """

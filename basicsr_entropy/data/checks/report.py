@@ -267,14 +267,14 @@ def _tile(pairs: tuple[MeasuredPair, ...], severity: str, title: str, text: str)
     return cv2.copyMakeBorder(tile, MARGIN, 0, MARGIN, MARGIN, cv2.BORDER_CONSTANT, value=(255, 255, 255))
 
 
-def _write(image: np.ndarray, text: str, baseline: int, colour: tuple[int, int, int]) -> None:
+def _write(image: np.ndarray, text: str, baseline: int, color: tuple[int, int, int]) -> None:
     """Draws a line of text, shortened to the width of the image; OpenCV draws ASCII only."""
     text = text.encode('ascii', 'replace').decode()
     room = image.shape[1] - 18
     font = cv2.FONT_HERSHEY_SIMPLEX, 0.42
     while cv2.getTextSize(text, *font, 1)[0][0] > room:
         text = text.removesuffix('...')[:-1] + '...'
-    cv2.putText(image, text, (12, baseline), *font, colour, 1, cv2.LINE_AA)
+    cv2.putText(image, text, (12, baseline), *font, color, 1, cv2.LINE_AA)
 
 
 def _cell(each: MeasuredPair, role: str) -> np.ndarray:

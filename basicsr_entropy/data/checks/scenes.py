@@ -1,7 +1,7 @@
 """Detects near-duplicates by their structure, independent of exposure, and measures the shift between two images.
 
 Images are compared by the logarithm of luma, in which a gain is an additive constant and a gamma a factor. Derivatives
-cancel the former and normalised correlation the latter.
+cancel the former and normalized correlation the latter.
 """
 
 from collections.abc import Iterator, Sequence
@@ -113,7 +113,7 @@ def _without_shading(image: np.ndarray) -> np.ndarray:
 def shift(lq: np.ndarray, gt: np.ndarray) -> tuple[float, float, float]:
     """Displacement of the second image w.r.t. the first, by phase correlation of the gradients of log-luma.
 
-    Large images are first compared as a whole at a lower resolution, and then at full resolution in their centre.
+    Large images are first compared as a whole at a lower resolution, and then at full resolution in their center.
 
     Args:
         lq, gt: Luma (H, W) of two images of the same size, float32, range [0, 1].
@@ -141,7 +141,7 @@ def shift(lq: np.ndarray, gt: np.ndarray) -> tuple[float, float, float]:
         )
         if fine[2] >= _SHARP_RESPONSE:
             return left + fine[0], top + fine[1], fine[2]
-    # the centre has too little texture; the reduced images resolve no shift below half of their pixel
+    # the center has too little texture; the reduced images resolve no shift below half of their pixel
     return (dx, dy, response) if max(abs(dx), abs(dy)) > factor / 2 else (0.0, 0.0, response)
 
 

@@ -14,8 +14,8 @@ Range = Sequence[float]  # (lowest, highest) of a uniform distribution
 class LowLightDegradation:
     """Simulates a photograph of the same scene that was taken in far less light.
 
-    The image is linearised, darkened, multiplied by white-balance gains, given Poisson noise (shot noise) and Gaussian
-    noise (read noise), gamma-encoded again and quantised. Values of each range are drawn per image.
+    The image is linearized, darkened, multiplied by white-balance gains, given Poisson noise (shot noise) and Gaussian
+    noise (read noise), gamma-encoded again and quantized. Values of each range are drawn per image.
 
     Attributes:
         gamma: Exponent of the gamma encoding; linear light is value ** gamma.

@@ -17,7 +17,7 @@ DARK_VERSIONS = 2  # of each training tile
 def write_demo_dataset(out: str | Path, seed: int = 0) -> dict[str, int]:
     """Writes `out/{Train,Test}/{input,target}`, one of the layouts of LOL v1.
 
-    Training photographs are cut into tiles that are darkened twice each; of test photographs the centre is taken.
+    Training photographs are cut into tiles that are darkened twice each; of test photographs the center is taken.
 
     Args:
         out: Output folder; created if missing.

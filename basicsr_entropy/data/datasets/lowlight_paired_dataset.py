@@ -112,7 +112,7 @@ def check_crop(image: np.ndarray, size: int, name: str, where: str, rescaled: bo
 
 
 def to_tensors(images: list[np.ndarray], options: LowLightDataset) -> list[torch.Tensor]:
-    """Converts BGR images (H, W, 3) to tensors, and normalises them by the options mean and std.
+    """Converts BGR images (H, W, 3) to tensors, and normalizes them by the options mean and std.
 
     Returns:
         RGB tensors (3, H, W), or with `color: y` Y tensors (1, H, W); float32, range [0, 1] without mean and std.

@@ -7,7 +7,7 @@ from pydantic import model_validator
 from typing_extensions import Self
 
 from basicsr_entropy.config import (
-    Dataset,
+    AnyDataset,
     ImageBackend,
     PositiveInteger,
     PositiveNumber,
@@ -39,7 +39,7 @@ class Mixup(Section):
     """Probability that a pair is blended with another one."""
 
 
-class LowLightDataset(Dataset):
+class LowLightDataset(AnyDataset):
     """Keys that both datasets read."""
 
     name: Text = 'unnamed'
@@ -99,6 +99,8 @@ class PairedOptions(LowLightDataset):
     default disk or lmdb, as the data are."""
     meta_info_file: Text | None = None
     """File that lists the pairs, one per line: a name that lq and gt share, or their two names."""
+    filename_tmpl: Text = '{}'
+    """Base name of the low-light image; `{}` stands for the base name of the ground truth."""
     exclude: Text | None = None
     """File of pairs to exclude, one per line: `KEY`, `SPLIT/KEY` or `ROOT/SPLIT/KEY`, with an optional remark after a
     tab."""

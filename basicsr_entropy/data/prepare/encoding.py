@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from torch.utils.data import Dataset
 
 from basicsr_entropy._checks import check_choice
 from basicsr_entropy._images import decode_image, size_of
-from basicsr_entropy.data.lmdb import RAW_DTYPES, lmdb_key
+from basicsr_entropy.data.lmdb import encode_pixels, lmdb_key
 from basicsr_entropy.data.sets.pairing import Pair
 
 ENCODINGS = ('keep', 'png', 'raw')
@@ -44,7 +43,7 @@ class LmdbFormat:
         for name, lowest in (('crop_size', 1), ('step', 1), ('thresh', 0)):
             value = getattr(self, name)
             if value is not None and self.crop_size is None:
-                raise ValueError(f'{name}: means nothing without crop_size=...')
+                raise ValueError(f'{name}: has no effect without crop_size=...')
             if value is not None and value < lowest:
                 raise ValueError(f'{name}: must be at least {lowest}, got {value}')
         if self.crop_size is not None:
@@ -87,11 +86,14 @@ class LmdbFormat:
             for index, (top, left) in enumerate(self.boxes(height, width, file), 1)
         }
 
+    @property
+    def keeps_files(self) -> bool:
+        """Whether values are the bytes of the original files."""
+        return self.encoding == 'keep' and self.crop_size is None
+
     def encode(self, image: np.ndarray) -> bytes:
         """Encodes an image (H, W, 3), uint8 or uint16, as pixels or as PNG, without loss."""
-        if self.encoding == 'raw':
-            return image.astype(RAW_DTYPES[image.itemsize], copy=False).tobytes()
-        return cv2.imencode('.png', image)[1].tobytes()
+        return encode_pixels(image, raw=self.encoding == 'raw')
 
 
 def _starts(length: int, size: int, step: int, thresh: int) -> list[int]:
@@ -140,8 +142,8 @@ class PairEncoder(Dataset):
     Items are `EncodedPair`s; an image that cannot be used is reported in `EncodedPair.error`, not raised.
     """
 
-    def __init__(self, pairs: Sequence[Pair], recipe: LmdbFormat) -> None:
-        self.pairs, self.recipe = pairs, recipe
+    def __init__(self, pairs: Sequence[Pair], lmdb_format: LmdbFormat) -> None:
+        self.pairs, self.lmdb_format = pairs, lmdb_format
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -158,12 +160,11 @@ class PairEncoder(Dataset):
         lq, gt = decode_image(contents['lq'], pair.lq), decode_image(contents['gt'], pair.gt)
         if lq.shape != gt.shape:
             raise ValueError(f'{pair.lq} is {size_of(lq)}, but {pair.gt} is {size_of(gt)}')
-        keep = self.recipe.encoding == 'keep' and self.recipe.crop_size is None
-        values = {}
+        lmdb_format, values = self.lmdb_format, {}
         for role, file, image in (('lq', pair.lq, lq), ('gt', pair.gt, gt)):
-            parts = self.recipe.cut(lmdb_key(pair.key), image, file)
             values[role] = [
-                _value(key, part, contents[role] if keep else self.recipe.encode(part)) for key, part in parts.items()
+                _value(key, part, contents[role] if lmdb_format.keeps_files else lmdb_format.encode(part))
+                for key, part in lmdb_format.cut(lmdb_key(pair.key), image, file).items()
             ]
         return values
 

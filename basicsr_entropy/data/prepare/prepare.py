@@ -50,7 +50,7 @@ def prepare_lmdb(
     out: str | Path,
     layout: str = 'auto',
     splits: Sequence[str] | None = None,
-    recipe: LmdbFormat = LmdbFormat(),  # noqa: B008  (frozen)
+    lmdb_format: LmdbFormat = LmdbFormat(),  # noqa: B008  (frozen)
     workers: int = 0,
     resume: bool = False,
     skip_bad: bool = False,
@@ -65,7 +65,7 @@ def prepare_lmdb(
         out: Folder for the databases; created if missing.
         layout: Layout of the dataset, one of `LAYOUTS`, or 'auto' to detect it.
         splits: Splits to write; all that exist by default.
-        recipe: How images are cut and encoded; by default the files' bytes are kept.
+        lmdb_format: How images are cut and encoded; by default the files' bytes are kept.
         workers: Number of processes that read and encode; 0 uses this process alone.
         resume: Resume unfinished runs, and keep splits that are finished.
         skip_bad: Skip pairs that cannot be read or differ in size, and list them in the manifest.
@@ -83,9 +83,10 @@ def prepare_lmdb(
     chosen = _plan(root, layout, splits)
     with ExitStack() as stack:
         # open all writers before the first image is read, so that an existing database is reported at once
-        writers = [stack.enter_context(LmdbSplitWriter(out, _describe(split, recipe), resume)) for split in chosen]
+        writers = [stack.enter_context(LmdbSplitWriter(out, _describe(split, lmdb_format), resume)) for split in chosen]
         return {
-            split.name: _write_split(split, writer, recipe, workers, skip_bad) for split, writer in zip(chosen, writers)
+            split.name: _write_split(split, writer, lmdb_format, workers, skip_bad)
+            for split, writer in zip(chosen, writers)
         }
 
 
@@ -93,7 +94,7 @@ def estimate(
     root: str | Path,
     layout: str = 'auto',
     splits: Sequence[str] | None = None,
-    recipe: LmdbFormat = LmdbFormat(),  # noqa: B008  (frozen)
+    lmdb_format: LmdbFormat = LmdbFormat(),  # noqa: B008  (frozen)
     skip_bad: bool = False,
 ) -> dict[str, SplitSummary]:
     """Estimates the size of what `prepare_lmdb` would write, without writing anything.
@@ -101,7 +102,7 @@ def estimate(
     Numbers of images follow from the sizes in the files' headers, bytes from encoding a few pairs.
 
     Args:
-        root, layout, splits, recipe, skip_bad: As in `prepare_lmdb`.
+        root, layout, splits, lmdb_format, skip_bad: As in `prepare_lmdb`.
 
     Returns:
         Size of the databases by split.
@@ -109,7 +110,7 @@ def estimate(
     Raises:
         FileNotFoundError, ValueError: As in `prepare_lmdb`, where file headers show the fault.
     """
-    return {split.name: _estimate_split(split.pairs, recipe, skip_bad) for split in _plan(root, layout, splits)}
+    return {split.name: _estimate_split(split.pairs, lmdb_format, skip_bad) for split in _plan(root, layout, splits)}
 
 
 def _plan(root: str | Path, layout: str, splits: Sequence[str] | None) -> list[Split]:
@@ -126,7 +127,7 @@ def _plan(root: str | Path, layout: str, splits: Sequence[str] | None) -> list[S
     return chosen
 
 
-def _describe(split: Split, recipe: LmdbFormat) -> dict[str, Any]:
+def _describe(split: Split, lmdb_format: LmdbFormat) -> dict[str, Any]:
     """The plan of a run, which must be equal when the run is resumed; see `LmdbSplitWriter`."""
     names = hashlib.sha256('\n'.join(f'{p.key}\t{p.lq}\t{p.gt}' for p in split.pairs).encode(errors='surrogateescape'))
     return {
@@ -135,18 +136,19 @@ def _describe(split: Split, recipe: LmdbFormat) -> dict[str, Any]:
         'split': split.name,
         'source': {role: str(Path(split.source(role).root).resolve()) for role in ROLES},
         'names': names.hexdigest(),
-        'options': vars(recipe),
+        'options': vars(lmdb_format),
     }
 
 
 def _write_split(
-    split: Split, writer: LmdbSplitWriter, recipe: LmdbFormat, workers: int, skip_bad: bool
+    split: Split, writer: LmdbSplitWriter, lmdb_format: LmdbFormat, workers: int, skip_bad: bool
 ) -> SplitSummary:
     if not writer.complete:
         try:
-            _write_pairs(f'{split.layout} {split.name}', split.pairs, writer, recipe, workers, skip_bad)
+            _write_pairs(f'{split.layout} {split.name}', split.pairs, writer, lmdb_format, workers, skip_bad)
         except (ValueError, OSError) as error:
-            kept = f'; what is done stays in {writer.staging}, resume=True goes on with it' if writer.kept else ''
+            kept = f'; finished pairs are kept in {writer.staging}, rerun with resume=True to continue'
+            kept = kept if writer.kept else ''
             raise (ValueError if isinstance(error, ValueError) else OSError)(f'{error}{kept}') from error
     manifests = [read_manifest(path) for path in writer.databases.values()]
     first = manifests[0]
@@ -154,13 +156,13 @@ def _write_split(
 
 
 def _write_pairs(
-    title: str, pairs: Sequence[Pair], writer: LmdbSplitWriter, recipe: LmdbFormat, workers: int, skip_bad: bool
+    title: str, pairs: Sequence[Pair], writer: LmdbSplitWriter, lmdb_format: LmdbFormat, workers: int, skip_bad: bool
 ) -> None:
     remaining = [pair for pair in pairs if pair.key not in writer.done]
     for pair in pairs:
         if writer.done.get(pair.key) and writer.done[pair.key] != stamps_of(pair):
             raise ValueError(f'{pair.lq} or {pair.gt} has changed since it was read; remove {writer.staging}')
-    encoded_pairs = in_workers(PairEncoder(remaining, recipe), workers)
+    encoded_pairs = in_workers(PairEncoder(remaining, lmdb_format), workers)
     try:
         writer.open()  # only after the workers were forked
         with tqdm(desc=title, unit='pair', total=len(pairs), initial=len(pairs) - len(remaining)) as bar:
@@ -174,7 +176,7 @@ def _write_pairs(
     writer.finish()
 
 
-def _estimate_split(pairs: Sequence[Pair], recipe: LmdbFormat, skip_bad: bool) -> SplitSummary:
+def _estimate_split(pairs: Sequence[Pair], lmdb_format: LmdbFormat, skip_bad: bool) -> SplitSummary:
     images = pixels = skipped = file_bytes = 0
     for pair in pairs:
         try:
@@ -182,23 +184,23 @@ def _estimate_split(pairs: Sequence[Pair], recipe: LmdbFormat, skip_bad: bool) -
             (lq, (width, height)), (gt, other) = sizes.items()
             if (width, height) != other:
                 raise ValueError(f'{lq} is {width}x{height}, but {gt} is {other[0]}x{other[1]}')
-            cut = len(recipe.boxes(height, width, lq))
+            cut = len(lmdb_format.boxes(height, width, lq))
         except (ValueError, OSError) as error:
             if not skip_bad:
                 raise ValueError(f'{error} (skip_bad=True leaves such pairs out)') from error
             skipped += 1
             continue
         images += cut
-        pixels += width * height if recipe.crop_size is None else cut * recipe.crop_size**2
+        pixels += width * height if lmdb_format.crop_size is None else cut * lmdb_format.crop_size**2
         file_bytes += sum(size for size, _ in stamps_of(pair))
-    if recipe.encoding == 'keep' and recipe.crop_size is None:
+    if lmdb_format.keeps_files:
         return SplitSummary(len(pairs) - skipped, images, file_bytes, skipped)
-    return SplitSummary(len(pairs) - skipped, images, round(pixels * _bytes_per_pixel(pairs, recipe)), skipped)
+    return SplitSummary(len(pairs) - skipped, images, round(pixels * _bytes_per_pixel(pairs, lmdb_format)), skipped)
 
 
-def _bytes_per_pixel(pairs: Sequence[Pair], recipe: LmdbFormat) -> float:
+def _bytes_per_pixel(pairs: Sequence[Pair], lmdb_format: LmdbFormat) -> float:
     """Bytes of both images of a pair per pixel of one, measured on a few pairs spread over the split."""
-    encoder = PairEncoder(pairs[:: -(-len(pairs) // _ESTIMATE_PAIRS)], recipe)
+    encoder = PairEncoder(pairs[:: -(-len(pairs) // _ESTIMATE_PAIRS)], lmdb_format)
     facts = [
         value.facts
         for encoded in map(encoder.__getitem__, range(len(encoder)))

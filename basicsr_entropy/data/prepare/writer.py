@@ -66,7 +66,8 @@ class LmdbSplitWriter:
             self._lock()
             if not resume:
                 raise FileExistsError(
-                    f'{self.staging} is what an unfinished run left; add resume=True to go on with it, or remove it'
+                    f'{self.staging} holds finished pairs of an interrupted run; rerun with resume=True to continue, '
+                    'or remove it'
                 )
         elif existing and not resume:
             raise FileExistsError(f'{existing[0]} exists; remove it, or choose another folder')
@@ -101,7 +102,7 @@ class LmdbSplitWriter:
     def _begin(self) -> None:
         fresh = not self.staging.exists()
         if fresh:
-            self.staging.mkdir(parents=True)  # fails if another run has just created it; it is then not removed below
+            self.staging.mkdir(parents=True)  # fails before the `try` below if another run has just created it
             self._lock()
         plan = self.staging / PLAN
         try:

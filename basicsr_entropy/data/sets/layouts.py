@@ -92,7 +92,7 @@ def find_folders(root: str | Path, layout: str = 'auto') -> tuple[str, dict[str,
     """
     root = Path(root).expanduser()
     if layout != 'auto' and layout not in LAYOUTS:
-        raise ValueError(f"layout: no layout '{layout}'; known are auto, {', '.join(LAYOUTS)}")
+        raise ValueError(f"layout: no layout '{layout}'; known: auto, {', '.join(LAYOUTS)}")
     if not root.is_dir():
         raise FileNotFoundError(f'dataroot: no folder {root}')
     tried = LAYOUTS if layout == 'auto' else [layout]

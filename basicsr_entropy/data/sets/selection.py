@@ -54,7 +54,7 @@ def _split_of_dataroot(opt: Mapping[str, Any]) -> Split:
 
 
 def _choose(splits: Sequence[Split], opt: Mapping[str, Any], root: Path) -> Split:
-    """The split that the options ask for, or else that of the phase: train, or test before val."""
+    """The split that the options name, otherwise that of the phase: train, or test and, if there is none, val."""
     asked = opt.get('split')
     wanted = [asked] if asked else ['train'] if opt.get('phase') == 'train' else ['test', 'val']
     found = {split.name: split for split in splits}

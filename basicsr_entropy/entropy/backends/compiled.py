@@ -48,8 +48,8 @@ from basicsr_entropy.entropy.kernels import KERNELS, reach_for
 SOURCE = Path(__file__).with_name('local_divergence.c')
 FLAGS = '-std=c11 -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -fPIC -shared -w'
 COMPILATION_TIMEOUT = 300  # seconds
-TASKS_PER_THREAD = 4  # bands of rows, for an even load of the threads
-MIN_ROWS, MAX_ROWS = 16, 128  # of a band
+TASKS_PER_THREAD = 4  # bands of rows per thread, for an even load
+MIN_ROWS, MAX_ROWS = 16, 128  # rows of a band
 
 _log = logging.getLogger(__name__)
 

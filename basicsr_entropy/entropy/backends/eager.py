@@ -1,6 +1,6 @@
 """Local spatial divergence in plain torch: exact, on any device and in any float type, with low memory use.
 
-The joint density of value and neighbour value has L * L bins at every pixel. It is never materialised: planes are split
+The joint density of value and neighbor value has L * L bins at every pixel. It is never materialized: planes are split
 into strips of rows, and the bins of a strip are processed in blocks. The bins of a pixel are an outer product, window
 sums are sums of shifted copies, and the gradient is computed analytically in a second pass over the blocks.
 
@@ -45,7 +45,7 @@ def local_divergence(
     """Divergence of local joint densities at every pixel, averaged over windows.
 
     Args:
-        images: Values and neighbour values of the prediction, then of the target, in levels: (P, H, W) each, with one
+        images: Values and neighbor values of the prediction, then of the target, in levels: (P, H, W) each, with one
             plane per image and channel. The result is differentiated w.r.t. the prediction's.
         bandwidth: Bandwidth of each plane in levels, shape (P, 1).
         options: How the densities are estimated.
@@ -151,7 +151,7 @@ class _Strip:
         )
 
     def _blocks(self) -> Iterator[tuple[slice, slice]]:
-        """Blocks of bins, as slices of value levels and of neighbour levels, which cover all bins."""
+        """Blocks of bins, as slices of value levels and of neighbor levels, which cover all bins."""
         levels, pixels = self.options.level_count, self.values[0].numel()
         elements = _budget(self.values[0].device).block_elements
         neighbor_step = max(1, min(levels, elements // pixels))
@@ -219,7 +219,7 @@ class _Strip:
         return total
 
     def _spread(self, slopes: list[torch.Tensor]) -> torch.Tensor:
-        """Sum over windows of the window sums of the slopes; a window sum is its own transpose."""
+        """Adjoint of the window sums, added up over the windows; a window sum is self-adjoint."""
         by_radius = dict(zip(self.options.radii, slopes))
         spread, within = torch.zeros_like(slopes[0]), torch.zeros_like(slopes[0])
         for distance in range(self.radius, -1, -1):

@@ -14,7 +14,7 @@ class Result(NamedTuple):
     Attributes:
         map: Divergence at every pixel.
         grad_value: Gradient w.r.t. the prediction's values; None if there was no upstream gradient.
-        grad_neighbor: Gradient w.r.t. the prediction's neighbour values; None if there was no upstream gradient.
+        grad_neighbor: Gradient w.r.t. the prediction's neighbor values; None if there was no upstream gradient.
     """
 
     map: torch.Tensor

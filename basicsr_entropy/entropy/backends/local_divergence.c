@@ -1,7 +1,7 @@
 /* Divergence of local joint densities and its gradient on the CPU; compiled and called by compiled.py.
  *
  * One call processes a band of rows of one plane. Densities are sums over a window of `area` pixels, as in
- * divergences.py. A vector holds consecutive neighbour levels, so that a row of bins is a broadcast product and window
+ * divergences.py. A vector holds consecutive neighbor levels, so that a row of bins is a broadcast product and window
  * sums need no shuffles. The pixels of a segment (SEGMENT columns of a row) use common sums over rows, and process all
  * bins within reach of any of their windows.
  *
@@ -130,7 +130,7 @@ enum kernel { LOGISTIC, SECH, GAUSSIAN }; /* in the order of kernels.py */
 struct problem {
     int32_t height, width, kernel, unit_mass;
     float reach; /* distance in bandwidths beyond which a pixel's density is truncated */
-    /* (planes): bandwidth in levels, factor of the product of value and neighbour density */
+    /* (planes): bandwidth in levels, factor of the product of value and neighbor density */
     const float *bandwidth, *scale;
     /* (planes, height, width): images in levels; upstream gradient, or null to compute the map only; result */
     const float *pred_value, *pred_neighbor, *target_value, *target_neighbor, *upstream;
@@ -159,7 +159,7 @@ struct row {
 };
 
 /* Workspace of a segment. ROWS indexes a ring buffer of the rows that the windows of the current row reach. Memory
- * layout in the order of access: value densities of all columns per level, neighbour densities of all levels per
+ * layout in the order of access: value densities of all columns per level, neighbor densities of all levels per
  * column. */
 struct work {
     const struct problem *problem;
@@ -167,7 +167,7 @@ struct work {
     struct row row[ROWS];
     float value[ROWS][ARRAYS][PADDED][COLUMNS];
     float neighbor[ROWS][ARRAYS][COLUMNS][PADDED];
-    /* gradients accumulated so far w.r.t. the pixels' values, and w.r.t. each of their neighbour densities */
+    /* gradients accumulated so far w.r.t. the pixels' values, and w.r.t. each of their neighbor densities */
     vec value_sum[ROWS][COLUMNS];
     float neighbor_sum[ROWS][COLUMNS][PADDED];
     vec slope[][WINDOWS][SEGMENT]; /* of the bins processed for the current row */
@@ -267,9 +267,9 @@ INLINE void sum_rows(const struct work *work, int y, int i, int j, vec sums[2][W
     }
 }
 
-INLINE vec sum_columns(const vec *columns, int centre, int radius) {
-    vec total = columns[centre];
-    UNROLL for (int dx = 1; dx <= radius; dx++) total += columns[centre - dx] + columns[centre + dx];
+INLINE vec sum_columns(const vec *columns, int center, int radius) {
+    vec total = columns[center];
+    UNROLL for (int dx = 1; dx <= radius; dx++) total += columns[center - dx] + columns[center + dx];
     return total;
 }
 

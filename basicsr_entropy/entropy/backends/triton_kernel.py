@@ -75,7 +75,7 @@ def _local_divergence(
     target_value,
     target_neighbor,
     bandwidth,  # (planes), in levels
-    scale,  # (planes), factor of the product of value and neighbour density
+    scale,  # (planes), factor of the product of value and neighbor density
     upstream,
     result,
     grad_value,
@@ -210,7 +210,7 @@ def _densities(x, level, per_level, KERNEL: tl.constexpr, LEVELS: tl.constexpr, 
 
 @triton.jit
 def _mass(x, per_level, KERNEL: tl.constexpr, LEVELS: tl.constexpr, UNIT_MASS: tl.constexpr, BLOCK: tl.constexpr):
-    """Normalisation constant of the densities, and its derivative divided by it: (WINDOW,) each."""
+    """Normalization constant of the densities, and its derivative divided by it: (WINDOW,) each."""
     mass, slope = tl.full(x.shape, 1.0, tl.float32), tl.zeros_like(x)
     if UNIT_MASS:
         mass = tl.zeros_like(x)

@@ -151,7 +151,7 @@ FAULTS = [
 
 def test_nothing_is_found_in_a_sound_dataset(root, tmp_path):
     for encoding in ('keep', 'raw'):
-        prepare_lmdb(root, tmp_path / encoding, recipe=LmdbFormat(encoding))
+        prepare_lmdb(root, tmp_path / encoding, lmdb_format=LmdbFormat(encoding))
     for place in (root, tmp_path / 'keep', tmp_path / 'raw'):
         checked = check_datasets([place])
         assert checked.findings == []
@@ -198,7 +198,7 @@ IN_PIXELS = (
 @pytest.mark.parametrize('kind', IN_PIXELS)
 def test_finds_the_same_in_raw_databases_as_in_folders(root, tiles, tmp_path, kind):
     next(fault for fault, its_kind, _, _ in FAULTS if its_kind == kind)(root, tiles)
-    prepare_lmdb(root, tmp_path / 'raw', recipe=LmdbFormat('raw'))
+    prepare_lmdb(root, tmp_path / 'raw', lmdb_format=LmdbFormat('raw'))
     found, images, sheets = [], [], []
     for place in (root, tmp_path / 'raw'):
         checked = check_datasets([place])

@@ -70,7 +70,7 @@ def test_the_same_crops_whatever_the_encoding(tmp_path, encoding, depth, augment
     for index, folder in itertools.product(range(3), ('input', 'target')):
         image = photograph(index, 40 + index, 51).astype(depth) * (257 if depth is np.uint16 else 1) + index
         write_image(tmp_path / f'Train/{folder}/{index}.png', image)
-    prepare_lmdb(tmp_path, tmp_path / 'databases', recipe=LmdbFormat(encoding))
+    prepare_lmdb(tmp_path, tmp_path / 'databases', lmdb_format=LmdbFormat(encoding))
     folders, databases = (dataset(root, **TRAIN, **augmentation) for root in (tmp_path, tmp_path / 'databases'))
     for seed, index in itertools.product(range(5), range(3)):
         items = []

@@ -78,7 +78,7 @@ def test_training_is_new_every_time_and_repeats_from_a_seed(photographs):
 
 @pytest.mark.parametrize('encoding', ['keep', 'raw'])
 def test_reads_databases(lolv1, tmp_path, encoding):
-    prepare_lmdb(lolv1, tmp_path, recipe=LmdbFormat(encoding))
+    prepare_lmdb(lolv1, tmp_path, lmdb_format=LmdbFormat(encoding))
     assert len(dataset(tmp_path / 'train_gt.lmdb')) == 4
     assert dataset(tmp_path / 'train_gt.lmdb')[0]['gt'].shape == (3, 40, 48)
     (tmp_path / 'train_gt.lmdb').rename(tmp_path / 'night')

@@ -31,9 +31,9 @@ def test_boxes_are_those_of_basicsr(seed):
 
 
 def test_names_and_defaults():
-    recipe = LmdbFormat('png', 20)
-    assert (recipe.step, recipe.thresh) == (20, 0)
-    assert list(recipe.cut('a/b', photograph(0, 40, 48), 'x')) == [f'a/b_s{index:03d}' for index in range(1, 7)]
+    lmdb_format = LmdbFormat('png', 20)
+    assert (lmdb_format.step, lmdb_format.thresh) == (20, 0)
+    assert list(lmdb_format.cut('a/b', photograph(0, 40, 48), 'x')) == [f'a/b_s{index:03d}' for index in range(1, 7)]
     assert LmdbFormat().cut('a', photograph(0), 'x')['a'].shape == (40, 48, 3)
     assert LmdbFormat('raw', 1).cut('a', photograph(0, 40, 48), 'x').keys() >= {'a_s999', 'a_s1920'}
 
@@ -56,11 +56,11 @@ def test_encodes_without_loss(depth):
         (('keep', 0), '^crop_size: must be at least 1, got 0'),
         (('keep', 8, 0), '^step: must be at least 1, got 0'),
         (('keep', 8, 8, -1), '^thresh: must be at least 0, got -1'),
-        (('keep', None, 8), '^step: means nothing without crop_size=...'),
-        (('keep', None, None, 0), '^thresh: means nothing without crop_size=...'),
+        (('keep', None, 8), '^step: has no effect without crop_size=...'),
+        (('keep', None, None, 0), '^thresh: has no effect without crop_size=...'),
     ],
 )
-def test_refuses_wrong_recipes(options, message):
+def test_refuses_wrong_formats(options, message):
     with pytest.raises(ValueError, match=message):
         LmdbFormat(*options)
 

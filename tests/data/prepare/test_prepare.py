@@ -79,7 +79,7 @@ def test_keys_keep_no_dot(tmp_path):
 
 def test_map_grows(lolv1, tmp_path, monkeypatch):
     monkeypatch.setattr(writer, '_FIRST_MAP_SIZE', 2**13)
-    prepare_lmdb(lolv1, tmp_path, splits=['train'], recipe=LmdbFormat('raw'))
+    prepare_lmdb(lolv1, tmp_path, splits=['train'], lmdb_format=LmdbFormat('raw'))
     reader = LmdbReader(tmp_path / 'train_gt.lmdb')
     for key in reader.shapes:
         assert reader.get(key) == cv2.imread(str(lolv1 / f'our485/high/{key}.png')).tobytes()
@@ -149,21 +149,21 @@ def test_manifest_tells_what_is_inside(lolv1, tmp_path):
 @pytest.mark.parametrize('workers', [0, 2])
 @pytest.mark.parametrize('encoding', ['keep', 'png', 'raw'])
 def test_cuts_both_sides_by_the_same_boxes(lolv1, tmp_path, encoding, workers):
-    recipe = LmdbFormat(encoding, crop_size=20, step=16, thresh=4)
-    written = prepare_lmdb(lolv1, tmp_path, splits=['test'], recipe=recipe, workers=workers)['test']
+    lmdb_format = LmdbFormat(encoding, crop_size=20, step=16, thresh=4)
+    written = prepare_lmdb(lolv1, tmp_path, splits=['test'], lmdb_format=lmdb_format, workers=workers)['test']
     assert (written.pairs, written.images) == (
         2,
         12,
     )  # tops 0, 16, 20; lefts 0, 16 (and 44 for pixels 36 to 40 is none)
     for role, folder in (('lq', 'low'), ('gt', 'high')):
         reader, photograph_ = LmdbReader(tmp_path / f'test_{role}.lmdb'), lolv1 / f'eval15/{folder}/00012.png'
-        for name, part in recipe.cut('00012', cv2.imread(str(photograph_)), 'x').items():
+        for name, part in lmdb_format.cut('00012', cv2.imread(str(photograph_)), 'x').items():
             with reader.image(name) as image:
                 assert (image == part).all()
 
 
 def test_stock_dataset_reads_our_sub_images(lolv1, tmp_path):
-    prepare_lmdb(lolv1, tmp_path, splits=['test'], recipe=LmdbFormat('keep', 20))
+    prepare_lmdb(lolv1, tmp_path, splits=['test'], lmdb_format=LmdbFormat('keep', 20))
     shutil.copytree(tmp_path, tmp_path / 'copy')  # a process opens a database once
     roots = {f'dataroot_{role}': str(tmp_path / f'copy/test_{role}.lmdb') for role in ('lq', 'gt')}
     stock = PairedImageDataset({**roots, 'io_backend': {'type': 'lmdb'}, 'phase': 'val', 'scale': 1})
@@ -179,7 +179,7 @@ def test_names_of_any_script_depth_and_length(tmp_path):
             path = tmp_path / f'Train/{folder}/{name}.png'
             write_image(path.with_name('x.png'), photograph(len(role)))  # OpenCV writes plain names only
             path.with_name('x.png').rename(path)
-    prepare_lmdb(tmp_path, tmp_path / 'out', recipe=LmdbFormat('raw', 20))
+    prepare_lmdb(tmp_path, tmp_path / 'out', lmdb_format=LmdbFormat('raw', 20))
     keys = read_shapes(tmp_path / 'out/train_lq.lmdb')
     assert {key.rpartition('_s')[0] for key in keys} == set(names)
     pairs = LowLightPairedDataset({'dataroot': str(tmp_path / 'out'), 'phase': 'val', 'split': 'train'})
@@ -247,23 +247,26 @@ def test_a_turned_photograph_does_not_pair_with_one_that_is_not(tmp_path):
 @pytest.mark.parametrize('call', [estimate, lambda root, **options: prepare_lmdb(root, root / 'out', **options)])
 def test_names_the_photograph_that_is_smaller_than_a_sub_image(lolv1, call):
     with pytest.raises(ValueError, match='low/00011.png is 48x40, smaller than crop_size=41 .*skip_bad=True'):
-        call(lolv1, splits=['test'], recipe=LmdbFormat('keep', 41))
+        call(lolv1, splits=['test'], lmdb_format=LmdbFormat('keep', 41))
 
 
 @pytest.mark.parametrize(
-    'recipe', [LmdbFormat(), LmdbFormat('raw'), LmdbFormat('raw', 20, 16), LmdbFormat('png', 20)], ids=str
+    'lmdb_format', [LmdbFormat(), LmdbFormat('raw'), LmdbFormat('raw', 20, 16), LmdbFormat('png', 20)], ids=str
 )
-def test_a_dry_run_foresees_the_databases(lolv1, tmp_path, recipe):
-    foreseen, written = estimate(lolv1, recipe=recipe), prepare_lmdb(lolv1, tmp_path / 'out', recipe=recipe)
+def test_a_dry_run_foresees_the_databases(lolv1, tmp_path, lmdb_format):
+    foreseen, written = (
+        estimate(lolv1, lmdb_format=lmdb_format),
+        prepare_lmdb(lolv1, tmp_path / 'out', lmdb_format=lmdb_format),
+    )
     assert foreseen.keys() == written.keys()
     for split, count in written.items():
         assert (foreseen[split].pairs, foreseen[split].images) == (count.pairs, count.images)
-        assert foreseen[split].bytes == pytest.approx(count.bytes, rel=0.05 if recipe.encoding == 'png' else 1e-9)
+        assert foreseen[split].bytes == pytest.approx(count.bytes, rel=0.05 if lmdb_format.encoding == 'png' else 1e-9)
 
 
 def test_two_runs_write_the_same(lolv1, tmp_path):
     for name, workers in (('a', 0), ('b', 2)):
-        prepare_lmdb(lolv1, tmp_path / name, recipe=LmdbFormat('png', 20), workers=workers)
+        prepare_lmdb(lolv1, tmp_path / name, lmdb_format=LmdbFormat('png', 20), workers=workers)
     for split, role in itertools.product(('train', 'test'), ('lq', 'gt')):
         a, b = (tmp_path / f'{name}/{split}_{role}.lmdb' for name in 'ab')
         assert manifest_of(a) == manifest_of(b)

@@ -17,11 +17,11 @@ from tqdm import tqdm
 
 from basicsr_entropy.data.datasets import LowLightPairedDataset
 from basicsr_entropy.data.lmdb import LmdbReader, read_shapes
-from basicsr_entropy.data.prepare import recipe, writer
+from basicsr_entropy.data.prepare import encoding, writer
 from basicsr_entropy.data.prepare.encoding import LmdbFormat
 from basicsr_entropy.data.prepare.prepare import prepare_lmdb
 
-RECIPE = LmdbFormat('png', 20, 12)
+LMDB_FORMAT = LmdbFormat('png', 20, 12)
 
 
 @pytest.fixture
@@ -35,14 +35,14 @@ def start(source, out, pause=0.002, workers=0, file_size=None):
 
     def prepare(begun, failed):
         tqdm.set_lock(threading.RLock())  # the one it shares with this process stays locked if a kill finds it so
-        decode = recipe.decode_image
-        recipe.decode_image = lambda content, name: (time.sleep(pause), decode(content, name))[1]
+        decode = encoding.decode_image
+        encoding.decode_image = lambda content, name: (time.sleep(pause), decode(content, name))[1]
         writer._BATCH_BYTES = 1
         if file_size:
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
         begun.set()
         try:
-            prepare_lmdb(source, out, recipe=RECIPE, workers=workers)
+            prepare_lmdb(source, out, lmdb_format=LMDB_FORMAT, workers=workers)
         except Exception as error:
             failed.put(repr(error))
 
@@ -65,7 +65,7 @@ def contents(out):
 
 
 def test_a_killed_run_leaves_no_database_and_resumes_to_the_same_result(source, tmp_path):
-    prepare_lmdb(source, tmp_path / 'whole', recipe=RECIPE)
+    prepare_lmdb(source, tmp_path / 'whole', lmdb_format=LMDB_FORMAT)
     whole, rng, partial = contents(tmp_path / 'whole'), random.Random(0), 0
     for moment in range(20):
         out = tmp_path / f'out{moment}'
@@ -80,10 +80,11 @@ def test_a_killed_run_leaves_no_database_and_resumes_to_the_same_result(source, 
             if (out / 'train.partial').exists():
                 partial += 1
                 with pytest.raises(
-                    FileExistsError, match='train.partial is what an unfinished run left; add resume=True'
+                    FileExistsError,
+                    match='train.partial holds finished pairs of an interrupted run; rerun with resume=True',
                 ):
-                    prepare_lmdb(source, out, recipe=RECIPE)
-        prepare_lmdb(source, out, recipe=RECIPE, resume=True)
+                    prepare_lmdb(source, out, lmdb_format=LMDB_FORMAT)
+        prepare_lmdb(source, out, lmdb_format=LMDB_FORMAT, resume=True)
         assert contents(out) == whole
         assert sorted(path.name for path in out.iterdir()) == ['train_gt.lmdb', 'train_lq.lmdb']
     assert partial > 5  # the moments were not all before or after the work
@@ -94,18 +95,20 @@ def test_resumes_where_it_stopped_even_from_a_truncated_line(source, tmp_path, m
     broken = source / 'Train/target/00009.png'
     good = broken.read_bytes()
     broken.write_bytes(b'damaged')
-    with pytest.raises(ValueError, match=r'00009.png cannot be read .* stays in .*train.partial, resume=True goes on'):
-        prepare_lmdb(source, tmp_path / 'out', recipe=RECIPE)
+    with pytest.raises(
+        ValueError, match=r'00009.png cannot be read .* are kept in .*train.partial, rerun with resume=True'
+    ):
+        prepare_lmdb(source, tmp_path / 'out', lmdb_format=LMDB_FORMAT)
     journal = tmp_path / 'out/train.partial/journal.jsonl'
     lines = journal.read_bytes().splitlines(keepends=True)
     assert len(lines) == 8
     journal.write_bytes(b''.join(lines[:6]) + lines[6][:40])  # two pairs are in the databases and not in the journal
     broken.write_bytes(good)
-    prepare_lmdb(source, tmp_path / 'out', recipe=RECIPE, resume=True)
-    prepare_lmdb(source, tmp_path / 'whole', recipe=RECIPE)
+    prepare_lmdb(source, tmp_path / 'out', lmdb_format=LMDB_FORMAT, resume=True)
+    prepare_lmdb(source, tmp_path / 'whole', lmdb_format=LMDB_FORMAT)
     assert contents(tmp_path / 'out') == contents(tmp_path / 'whole')
     before = os.stat(tmp_path / 'out/train_lq.lmdb/data.mdb').st_mtime_ns
-    prepare_lmdb(source, tmp_path / 'out', recipe=RECIPE, resume=True)  # nothing is left to do
+    prepare_lmdb(source, tmp_path / 'out', lmdb_format=LMDB_FORMAT, resume=True)  # nothing is left to do
     assert os.stat(tmp_path / 'out/train_lq.lmdb/data.mdb').st_mtime_ns == before
 
 
@@ -120,23 +123,23 @@ def take_a_pair_away(source):
 
 
 @pytest.mark.parametrize(
-    ('change', 'recipe', 'message'),
+    ('change', 'lmdb_format', 'message'),
     [
         (None, LmdbFormat('raw', 20, 12), '^resume: .*train.partial was begun with encoding=png, not raw'),
         (None, LmdbFormat('png', 20, 10), '^resume: .* was begun with step=12, not 10'),
-        (take_a_pair_away, RECIPE, '^resume: .* was begun with other image files'),
-        (change_a_read_file, RECIPE, 'input/00001.png or .*target/00001.png has changed since'),
+        (take_a_pair_away, LMDB_FORMAT, '^resume: .* was begun with other image files'),
+        (change_a_read_file, LMDB_FORMAT, 'input/00001.png or .*target/00001.png has changed since'),
     ],
 )
-def test_resumes_only_with_the_same_options_and_files(source, tmp_path, monkeypatch, change, recipe, message):
+def test_resumes_only_with_the_same_options_and_files(source, tmp_path, monkeypatch, change, lmdb_format, message):
     monkeypatch.setattr(writer, '_BATCH_BYTES', 1)
     (source / 'Train/input/00012.png').write_bytes(b'damaged')
     with pytest.raises(ValueError, match='00012'):
-        prepare_lmdb(source, tmp_path / 'out', recipe=RECIPE)
+        prepare_lmdb(source, tmp_path / 'out', lmdb_format=LMDB_FORMAT)
     if change:
         change(source)
     with pytest.raises(ValueError, match=message):
-        prepare_lmdb(source, tmp_path / 'out', recipe=recipe, resume=True)
+        prepare_lmdb(source, tmp_path / 'out', lmdb_format=lmdb_format, resume=True)
     assert (tmp_path / 'out/train.partial').exists()
 
 
@@ -144,7 +147,7 @@ def test_resumes_only_with_the_same_options_and_files(source, tmp_path, monkeypa
 def test_killed_while_it_renames(source, tmp_path, renamed):
     out, staging = tmp_path / 'out', tmp_path / 'out/train.partial'
     for folder in (out, tmp_path / 'whole'):
-        prepare_lmdb(source, folder, recipe=RECIPE)
+        prepare_lmdb(source, folder, lmdb_format=LMDB_FORMAT)
     whole = contents(tmp_path / 'whole')
     staging.mkdir()
     if renamed != 'emptied':
@@ -159,7 +162,7 @@ def test_killed_while_it_renames(source, tmp_path, renamed):
     if renamed == 'none':  # its journal lists all of it
         rows = [json.dumps(row) for row in journal_rows(source)]
         (staging / 'journal.jsonl').write_text(''.join(f'{row}\n' for row in rows))
-    prepare_lmdb(source, out, recipe=RECIPE, resume=True)
+    prepare_lmdb(source, out, lmdb_format=LMDB_FORMAT, resume=True)
     assert contents(out) == whole
     assert sorted(path.name for path in out.iterdir()) == ['train_gt.lmdb', 'train_lq.lmdb']
 
@@ -170,7 +173,7 @@ def journal_rows(source):
     from basicsr_entropy.data.sets.splits import find_splits
 
     (split,) = find_splits(source)
-    return map(_entry, PairEncoder(split.pairs, RECIPE))
+    return map(_entry, PairEncoder(split.pairs, LMDB_FORMAT))
 
 
 def test_does_not_touch_a_run_that_is_working(source, tmp_path):
@@ -181,22 +184,22 @@ def test_does_not_touch_a_run_that_is_working(source, tmp_path):
             time.sleep(0.01)
         for resume in (False, True):
             with pytest.raises(BlockingIOError, match='train.partial: another run is writing there'):
-                prepare_lmdb(source, tmp_path / 'out', recipe=RECIPE, resume=resume)
+                prepare_lmdb(source, tmp_path / 'out', lmdb_format=LMDB_FORMAT, resume=resume)
     finally:
         process.kill()
         process.join()
     # a worker that outlives its parent for a moment does not keep the folder locked
-    prepare_lmdb(source, tmp_path / 'out', recipe=RECIPE, resume=True)
+    prepare_lmdb(source, tmp_path / 'out', lmdb_format=LMDB_FORMAT, resume=True)
     assert len(contents(tmp_path / 'out')['lq'][1]) == 12 * 12
 
 
 def test_a_full_disk_is_named_and_leaves_no_database(source, tmp_path):
     process, failed = start(source, tmp_path / 'out', file_size=60_000)
     process.join()
-    assert re.search('lq.lmdb cannot be written: .* MB are free there; .*resume=True goes on', failed.get())
+    assert re.search('lq.lmdb cannot be written: .* MB are free there; .*rerun with resume=True', failed.get())
     assert not list((tmp_path / 'out').glob('*.lmdb'))
-    prepare_lmdb(source, tmp_path / 'whole', recipe=RECIPE)
-    prepare_lmdb(source, tmp_path / 'out', recipe=RECIPE, resume=True)  # once there is room
+    prepare_lmdb(source, tmp_path / 'whole', lmdb_format=LMDB_FORMAT)
+    prepare_lmdb(source, tmp_path / 'out', lmdb_format=LMDB_FORMAT, resume=True)  # once there is room
     assert contents(tmp_path / 'out') == contents(tmp_path / 'whole')
 
 

@@ -92,7 +92,7 @@ def test_lists_in_basicsrs_format_keep_their_meaning(tmp_path, server):
     [
         ({}, ValueError, 'meta_info_file: missing; HTTPBackend cannot list the images of http://'),
         ({'backend': {**MMENGINE, 'backend': 'ftp'}}, ValueError, "io_backend: mmengine has no backend 'ftp'"),
-        ({'backend': {**MMENGINE, 'colour': 1}}, ValueError, 'io_backend: mmengine cannot make a backend.*'),
+        ({'backend': {**MMENGINE, 'color': 1}}, ValueError, 'io_backend: mmengine cannot make a backend.*'),
         ({'meta_info_file': '/absent.txt'}, FileNotFoundError, 'meta_info_file: no file /absent.txt'),
         ({'meta_info_file': '/dev/null'}, FileNotFoundError, 'meta_info_file: no file /dev/null'),
         (
@@ -141,7 +141,7 @@ def test_every_source_lists_and_opens_the_same_images(tmp_path, kind):
     folder = tmp_path / 'LOL/Train/target'
     if kind in ('keep', 'raw'):
         (tmp_path / 'LOL/Train/input').symlink_to(folder)
-        prepare_lmdb(tmp_path / 'LOL', tmp_path / 'databases', recipe=LmdbFormat(kind))
+        prepare_lmdb(tmp_path / 'LOL', tmp_path / 'databases', lmdb_format=LmdbFormat(kind))
         source = image_source(tmp_path / 'databases/train_gt.lmdb')
     else:
         source = image_source(folder, {'type': 'mmengine' if kind == 'mmengine' else 'disk'})

@@ -64,7 +64,7 @@ def test_names_what_is_missing(tmp_path):
         FileNotFoundError, match=r'no split of a known layout under .*LOL v1: \{our485/low,our485/high\}'
     ):
         find_folders(tmp_path)
-    with pytest.raises(ValueError, match="no layout 'lolv3'; known are auto, lolv1"):
+    with pytest.raises(ValueError, match="no layout 'lolv3'; known: auto, lolv1"):
         find_folders(tmp_path, 'lolv3')
 
 
@@ -73,7 +73,7 @@ def test_knows_which_splits_share_images():
     assert leakage_warning({('lolv1', 'train'), ('lolv1', 'test'), ('lolv2_synthetic', 'test')}) is None
 
 
-@pytest.mark.parametrize('module', ['layouts', 'pairing', 'exclusion', 'backends', 'splits', 'selection'])
+@pytest.mark.parametrize('module', ['layouts', 'pairing', 'exclusion', 'image_sources', 'splits', 'selection'])
 def test_imports_without_torch_and_basicsr(module):
     code = (
         f'import sys, basicsr_entropy.data.sets.{module}; '

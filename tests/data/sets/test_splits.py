@@ -98,7 +98,7 @@ def test_finds_splits_and_opens_their_images_wherever_they_lie(lolv1, tmp_path, 
     root = lolv1
     if encoding != 'folders':
         root = tmp_path / 'databases'
-        prepare_lmdb(lolv1, root, recipe=LmdbFormat(encoding))
+        prepare_lmdb(lolv1, root, lmdb_format=LmdbFormat(encoding))
     splits = find_splits(root)
     assert [split.name for split in splits] == ['train', 'test']
     for split, folder in zip(splits, ('our485', 'eval15')):
