@@ -86,8 +86,8 @@ def train_options(dataroot: Path, **changes) -> dict:
     return options
 
 
-def manifest_of(store):
-    return json.loads((store / 'manifest.json').read_text())
+def manifest_of(database):
+    return json.loads((database / 'manifest.json').read_text())
 
 
 def assert_one_line(code: int, err: str, message: str) -> None:

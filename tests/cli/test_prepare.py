@@ -6,18 +6,18 @@ from helpers import assert_one_line
 
 
 def test_prepare_reports_errors_in_one_line(run, lolv1, workdir):
-    code, _, err = run('prepare', '--root', workdir / 'absent', '--out', workdir / 'stores')
+    code, _, err = run('prepare', '--root', workdir / 'absent', '--out', workdir / 'databases')
     assert_one_line(code, err, 'error: --root: no folder .*absent')
     (lolv1 / 'our485/low/00001.png').write_bytes(np.zeros(10).tobytes())
-    code, _, err = run('prepare', '--root', lolv1, '--out', workdir / 'stores')
+    code, _, err = run('prepare', '--root', lolv1, '--out', workdir / 'databases')
     assert_one_line(code, err, 'low/00001.png cannot be read as an image')
 
 
 def test_prepare_tells_what_it_would_write_then_writes_it(run, lolv1, workdir):
-    command = ('prepare', '--root', lolv1, '--out', workdir / 'stores', '--crop-size', 20, '--encoding', 'raw')
+    command = ('prepare', '--root', lolv1, '--out', workdir / 'databases', '--crop-size', 20, '--encoding', 'raw')
     _, foreseen, _ = run(*command, '--dry-run')
     assert 'train: about 4 pairs cut into 24 images, 0.1 MB would go to' in foreseen
-    assert not (workdir / 'stores').exists()
+    assert not (workdir / 'databases').exists()
     code, written, err = run(*command, '--workers', 0)
     assert code == 0, err
     assert 'train: 4 pairs cut into 24 images, 0.1 MB in' in written
@@ -38,18 +38,18 @@ def test_prepare_tells_what_it_would_write_then_writes_it(run, lolv1, workdir):
 )
 def test_errors_name_the_flags(run, lolv1, arguments, message):
     for kind in ((), ('--dry-run',)):
-        code, _, err = run('prepare', '--root', lolv1, '--out', 'stores', '--workers', 0, *arguments, *kind)
+        code, _, err = run('prepare', '--root', lolv1, '--out', 'databases', '--workers', 0, *arguments, *kind)
         assert_one_line(code, err, message)
 
 
 def test_a_resumed_run_names_the_flag_that_differs(run, lolv1):
-    prepare = ('prepare', '--root', lolv1, '--out', 'stores', '--workers', 0)
+    prepare = ('prepare', '--root', lolv1, '--out', 'databases', '--workers', 0)
     assert run(*prepare, '--encoding', 'png')[0] == 0
     code, _, err = run(*prepare, '--encoding', 'raw', '--resume')
     assert_one_line(code, err, 'error: --resume: .* was begun with --encoding png, not raw')
 
 
 def test_workers_are_a_number(run):
-    code, _, err = run('prepare', '--root', 'LOL', '--out', 'stores', '--workers', 'two')
+    code, _, err = run('prepare', '--root', 'LOL', '--out', 'databases', '--workers', 'two')
     assert code == 2
     assert "argument --workers: must be an integer of at least 0, got 'two'" in err

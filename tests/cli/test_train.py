@@ -44,12 +44,12 @@ def test_trains_and_tests_from_option_files(run, write_options, workdir, lolv1):
     assert '# psnr: ' in log
 
 
-def test_one_option_file_trains_from_folders_and_from_stores(run, write_options, workdir, lolv1):
-    code, out, _ = run('prepare', '--root', lolv1, '--out', workdir / 'stores')
+def test_one_option_file_trains_from_folders_and_from_databases(run, write_options, workdir, lolv1):
+    code, out, _ = run('prepare', '--root', lolv1, '--out', workdir / 'databases')
     assert code == 0
     assert re.search('train: 4 pairs, .* MB in', out)
     trained = []
-    for name, root in (('folders', lolv1), ('stores', workdir / 'stores')):
+    for name, root in (('folders', lolv1), ('databases', workdir / 'databases')):
         code, _, log = run(
             'train',
             '-opt',
@@ -239,12 +239,12 @@ def test_unreadable_option_files(run, workdir, content, message):
     assert_one_line(code, err, message)
 
 
-@pytest.mark.parametrize('stores', [False, True])
-def test_warns_of_images_shared_between_sets(run, write_options, lolv1, tmp_path, stores):
+@pytest.mark.parametrize('databases', [False, True])
+def test_warns_of_images_shared_between_sets(run, write_options, lolv1, tmp_path, databases):
     real = tmp_path / 'LOLv2/Real_captured'
     write_pairs(real / 'Test/Low', real / 'Test/Normal', 1, 'low', 'normal')
     roots = {'train': lolv1, 'val': tmp_path / 'LOLv2'}
-    if stores:
+    if databases:
         for name, root in roots.items():
             prepare_lmdb(root, tmp_path / name)
             roots[name] = tmp_path / name
