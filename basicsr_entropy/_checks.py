@@ -18,6 +18,11 @@ def are_integers(values: object, minimum: int | None = None) -> TypeGuard[Sequen
     return all(is_integer(value, minimum) for value in values)
 
 
+def is_path(name: str) -> bool:
+    """Whether a name would lead out of the folder that it is joined to, or into another one below."""
+    return name in ('.', '..') or '/' in name or '\\' in name
+
+
 def check_integer(name: str, value: object, minimum: int) -> None:
     """Raises a ValueError that begins with the option's name unless its value is an integer of at least `minimum`."""
     if not is_integer(value, minimum):

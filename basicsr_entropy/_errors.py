@@ -4,6 +4,11 @@ import difflib
 from collections.abc import Iterable
 
 
+def message_of(error: Exception) -> str:
+    """The message of an error; str() of a KeyError would give it in quotes."""
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+
+
 def first_line(error: Exception) -> str:
     """The first line of an error's message, or the name of its class if it has no message."""
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -6,6 +6,17 @@ from typing import Any, Protocol
 from basicsr_entropy._errors import suggestion
 
 PACKAGE = __name__.partition('.')[0]
+_SUFFIX = '_basicsr'
+
+
+def is_own(registered: Any) -> bool:
+    """Whether a class or function belongs to this package."""
+    return (registered.__module__ or '').partition('.')[0] == PACKAGE
+
+
+def plain_name(name: str) -> str:
+    """A registered name without the suffix that BasicSR appends to some of its own, and need not be written."""
+    return name.removesuffix(_SUFFIX)
 
 
 class Registry(Protocol):
@@ -29,7 +40,7 @@ def register(registry: Registry, entries: Iterable[Any]) -> None:
         taken = known.get(entry.__name__)
         if taken is None:
             registry.register(entry)
-        elif taken is not entry and taken.__module__.partition('.')[0] != PACKAGE:
+        elif taken is not entry and not is_own(taken):
             raise KeyError(
                 f"BasicSR's {registry._name} registry already holds a '{entry.__name__}', from {taken.__module__}: "
                 f'{PACKAGE} cannot register its own. Rename one of them, or do not import {taken.__module__}.'
@@ -48,10 +59,10 @@ def look_up(registry: Registry, name: str, path: str) -> Any:
         KeyError: If there is no such entry; names the option path and the most similar entry.
     """
     known = dict(iter(registry))
-    for candidate in (name, f'{name}_basicsr'):  # BasicSR adds a suffix to some of its own
+    for candidate in (name, f'{name}{_SUFFIX}'):
         if candidate in known:
             return known[candidate]
-    near = suggestion(name, (entry.removesuffix('_basicsr') for entry in known))
+    near = suggestion(name, map(plain_name, known))
     raise KeyError(f"{path}: no '{name}' in the {registry._name} registry{near}")
 
 

@@ -20,6 +20,7 @@ from rich.table import Table
 
 import basicsr_entropy  # noqa: F401  (makes basicsr importable)
 from basicsr_entropy.config import read_option_file
+from basicsr_entropy.config.folders import latest_weights
 from basicsr_entropy.training.metrics_file import read_metrics
 
 
@@ -48,10 +49,10 @@ def with_lpips(test: dict, trunk: str) -> dict:
 
 def measure(train: dict, test: dict, name: str, seed: int, folder: Path) -> dict[str, float]:
     """Trains unless that is done, tests, and returns the mean of each metric over all test images."""
-    latest = f'experiments/{name}/models/net_g_latest.pth'
-    if not Path(latest).is_file():
+    latest = latest_weights({'name': name})
+    if not latest.is_file():
         run('train', {**train, 'name': name, 'manual_seed': seed, 'val': None}, folder, '--auto_resume')
-    test = {**test, 'name': name, 'path': {**test['path'], 'pretrain_network_g': latest}}
+    test = {**test, 'name': name, 'path': {**test['path'], 'pretrain_network_g': str(latest)}}
     run('test', test, folder)
     images = [image for dataset in read_metrics(test)['datasets'].values() for image in dataset['images']]
     return {metric: statistics.fmean(image['metrics'][metric] for image in images) for metric in test['val']['metrics']}

@@ -1,7 +1,9 @@
 """Small real images, sets and option files to test on."""
 
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +13,28 @@ import yaml
 
 FIXTURES = Path(__file__).parent / 'fixtures'
 CLI = (sys.executable, '-m', 'basicsr_entropy')
+# changes of `write_options` that give a model of BasicSR's own, without a loss
+STOCK = {
+    'model_type': 'SRModel',
+    'network_g': {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 1, 'upscale': 1},
+    'sde': None,
+    'val__sampler': None,
+    'train__entropy_opt': None,
+    'train__optim_g': {'type': 'Adam', 'lr': 1e-3},  # the one that SRModel of basicsr 1.4.2 knows
+}
+
+
+def in_two_processes(command: str, path: Path, workdir: Path) -> subprocess.CompletedProcess:
+    """Runs `train` or `test` on an option file in two processes without CUDA."""
+    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+    return subprocess.run(
+        [*torchrun, '-m', f'basicsr_entropy.{command}', '-opt', str(path), '--launcher', 'pytorch'],
+        capture_output=True,
+        text=True,
+        cwd=workdir,
+        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'},
+        check=False,
+    )
 
 
 def photograph(seed: int, height: int = 40, width: int = 48) -> np.ndarray:

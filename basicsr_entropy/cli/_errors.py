@@ -5,6 +5,8 @@ import re
 import sys
 from collections.abc import Mapping
 
+from basicsr_entropy._errors import message_of
+
 
 def print_error(error: Exception, flags: Mapping[str, str]) -> None:
     """Prints an error as one line on standard error, and its traceback to the log file of a run that has one.
@@ -25,7 +27,7 @@ def print_error(error: Exception, flags: Mapping[str, str]) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    message = message_of(error)
     lines = [line for line in message.splitlines() if line.strip()] or [type(error).__name__]
     # a worker of a data loader wraps its error in a traceback whose last line is the message
     line = lines[-1].partition(': ')[2] if 'Original Traceback' in message else lines[0]

@@ -22,12 +22,12 @@ def run(args: argparse.Namespace) -> int:
     """Prints the table and writes the picture."""
     from basicsr_entropy.config import read_option_file
     from basicsr_entropy.config.as_test import as_test_options
-    from basicsr_entropy.training.metrics_file import results_root
+    from basicsr_entropy.config.folders import output_folder
     from basicsr_entropy.training.report import compare_results, print_table, write_picture
 
     options = as_test_options(read_option_file(args.opt))
     compared = compare_results(options)
-    picture = args.picture or results_root(options) / 'comparison.png'
+    picture = args.picture or output_folder(options, is_train=False) / 'comparison.png'
     write_picture(compared, picture)
     print_table(compared, options['name'])
     print(f'picture: {picture}')

@@ -5,6 +5,7 @@
   model and the datasets; losses, networks and metrics are typed by their signatures;
 - `problems`: error messages about options;
 - `validate`: checks of a whole option file; `parse`: the command line and option file of a run;
+- `folders`: where a run writes;
 - `templates`: the option files that the package writes; `as_test`: testing with a training file;
 - `json_schema` and `doc_tables`: the JSON schema and the documentation of all options.
 """

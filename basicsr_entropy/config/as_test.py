@@ -2,8 +2,10 @@
 
 import copy
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
+
+from basicsr_entropy.config.folders import latest_weights
+from basicsr_entropy.config.sections import phase_of
 
 
 def as_test_options(options: Mapping[str, Any], weights: str | None = None) -> dict[str, Any]:
@@ -43,16 +45,15 @@ def as_test_options(options: Mapping[str, Any], weights: str | None = None) -> d
             raise KeyError(f'{key}: missing; a test with a training option file needs it')
 
     phases = (tested.get('datasets') or {}).items()
-    datasets = [dataset for key, dataset in phases if key.partition('_')[0] == 'val']
+    datasets = [dataset for key, dataset in phases if phase_of(key) == 'val']
     if not datasets:
         raise KeyError('datasets.val: missing; a test with a training option file runs on its validation datasets')
     tested['datasets'] = {f'test_{number}': {**dataset, 'phase': 'test'} for number, dataset in enumerate(datasets, 1)}
 
     path = dict(tested.get('path') or {})
     path.pop('resume_state', None)
-    experiments_root = path.pop('experiments_root', None) or Path('experiments', tested['name'])
-    latest = Path(experiments_root).expanduser() / 'models/net_g_latest.pth'
-    path['pretrain_network_g'] = str(latest) if weights is None else weights
+    path.pop('experiments_root', None)
+    path['pretrain_network_g'] = str(latest_weights(options)) if weights is None else weights
     path['param_key_g'] = 'params_ema' if (train.get('ema_decay') or 0) > 0 else 'params'
     tested['path'] = path
 

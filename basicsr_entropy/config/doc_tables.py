@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 
 from basicsr_entropy._checks import LARGEST_SEED
 from basicsr_entropy._files import atomic_write_text
-from basicsr_entropy._registry import PACKAGE
+from basicsr_entropy._registry import is_own
 from basicsr_entropy.config.problems import inner_model, wanted_value
 from basicsr_entropy.config.section import Section, section_at, section_of
 from basicsr_entropy.config.sections import (
@@ -83,7 +83,7 @@ def sections() -> dict[str, type[Section]]:
 def _own(registry: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
     """What this package has put into a registry."""
     for name, registered in registry:
-        if registered.__module__.partition('.')[0] == PACKAGE:
+        if is_own(registered):
             yield name, registered
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from basicsr_entropy._files import atomic_write_text
+from basicsr_entropy._registry import plain_name
 from basicsr_entropy.config.section import Section, section_of
 from basicsr_entropy.config.sections import SCHEDULERS, Dataset
 from basicsr_entropy.config.validate import METRIC_IMAGES, METRIC_KEYS
@@ -30,13 +31,13 @@ def option_schema() -> Schema:
     model = registries.MODEL_REGISTRY.get('IRSDEModel')
     definitions: dict[str, Schema] = {}
     schema = _of_section(model.OPTIONS, definitions)
-    datasets = {_plain(name): getattr(cls, 'OPTIONS', Dataset) for name, cls in registries.DATASET_REGISTRY}
+    datasets = {plain_name(name): getattr(cls, 'OPTIONS', Dataset) for name, cls in registries.DATASET_REGISTRY}
     metrics = {
-        _plain(name): section_of(metric, without=METRIC_IMAGES, extra=METRIC_KEYS)
+        plain_name(name): section_of(metric, without=METRIC_IMAGES, extra=METRIC_KEYS)
         for name, metric in registries.METRIC_REGISTRY
     }
-    losses = {_plain(name): section_of(loss, any_key=True) for name, loss in registries.LOSS_REGISTRY}
-    networks = {_plain(name): section_of(network, any_key=True) for name, network in registries.ARCH_REGISTRY}
+    losses = {plain_name(name): section_of(loss, any_key=True) for name, loss in registries.LOSS_REGISTRY}
+    networks = {plain_name(name): section_of(network, any_key=True) for name, network in registries.ARCH_REGISTRY}
     loss_keys = _of_section(model.OPTIONS.LOSS_KEYS, definitions)['properties']
     definitions['loss'] = _by_type(losses, definitions, loss_keys)
     definitions['network'] = _by_type(networks, definitions)
@@ -48,7 +49,7 @@ def option_schema() -> Schema:
             branch['then']['properties']['losses'] |= {'items': _ref('loss'), 'minItems': 1}
 
     properties, train, val = schema['properties'], definitions['IRSDETrain'], definitions['IRSDEVal']
-    properties['model_type']['examples'] = sorted(_plain(name) for name, _ in registries.MODEL_REGISTRY)
+    properties['model_type']['examples'] = sorted(plain_name(name) for name, _ in registries.MODEL_REGISTRY)
     properties['datasets'] |= {'additionalProperties': _ref('dataset'), 'minProperties': 1}
     for owner, key, name in ((properties, 'network_g', 'network'), (train['properties'], 'scheduler', 'scheduler')):
         owner[key] = {'description': owner[key]['description'], 'allOf': [_ref(name)]}
@@ -84,11 +85,6 @@ def option_schema() -> Schema:
 def write_schema(path: str | Path) -> None:
     """Writes the schema as JSON; replaces a file that exists."""
     atomic_write_text(path, json.dumps(option_schema(), indent=1) + '\n')
-
-
-def _plain(name: str) -> str:
-    """A registered name without the suffix that BasicSR appends to some of its own, and need not be written."""
-    return name.removesuffix('_basicsr')
 
 
 def _ref(name: str) -> Schema:

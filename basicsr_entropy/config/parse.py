@@ -15,17 +15,10 @@ import yaml
 
 from basicsr_entropy.config.as_test import as_test_options
 from basicsr_entropy.config.files import read_option_file
+from basicsr_entropy.config.folders import run_paths
+from basicsr_entropy.config.sections import phase_of
 
 Options = dict[str, Any]
-DERIVED_FOLDERS = {
-    'experiments_root': {
-        'models': 'models',
-        'training_states': 'training_states',
-        'log': '',
-        'visualization': 'visualization',
-    },
-    'results_root': {'log': '', 'visualization': 'visualization'},
-}
 WEIGHTS = 'path.pretrain_network_g'
 DEBUG_PERIOD = 8  # iterations between validations and checkpoints with --debug
 
@@ -102,12 +95,12 @@ def parse_options(
     if opt['num_gpu'] == 'auto':
         opt['num_gpu'] = torch.cuda.device_count()
     for phase, dataset in opt['datasets'].items():
-        dataset['phase'] = phase.partition('_')[0]
+        dataset['phase'] = phase_of(phase)
         if 'scale' in opt:
             dataset['scale'] = opt['scale']
         _expand_user(dataset, ('dataroot_gt', 'dataroot_lq'))
     _expand_user(opt['path'], [key for key in opt['path'] if key.startswith(('resume_state', 'pretrain_network'))])
-    _set_folders(opt, Path(root_path), is_train)
+    opt['path'] |= run_paths(opt, is_train, Path(root_path))
     if is_train and 'debug' in opt['name']:
         if opt.get('val') is not None:
             opt['val']['val_freq'] = DEBUG_PERIOD
@@ -152,11 +145,3 @@ def _expand_user(section: Options, keys: Iterable[str]) -> None:
     for key in keys:
         if section.get(key) is not None:
             section[key] = str(Path(section[key]).expanduser())
-
-
-def _set_folders(opt: Options, root: Path, is_train: bool) -> None:
-    key, parent = ('experiments_root', 'experiments') if is_train else ('results_root', 'results')
-    asked = opt['path'].get(key)
-    folder = Path(asked).expanduser() if asked else root / parent / opt['name']
-    opt['path'][key] = str(folder)
-    opt['path'] |= {name: str(folder / below) for name, below in DERIVED_FOLDERS[key].items()}

@@ -15,7 +15,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from basicsr_entropy._errors import suggestion
+from basicsr_entropy._errors import message_of, suggestion
 
 NUMBER_LIKE_TEXT = re.compile(r'[-+]?[0-9]+\.?[0-9]*[eE][-+]?[0-9]+')
 
@@ -47,7 +47,7 @@ class Problem(NamedTuple):
             error: Error whose message begins with the name of an argument, or with `path`.
             path: Path of the options that were passed as arguments.
         """
-        message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        message = message_of(error)
         if message.startswith(f'{path}:') or message.startswith(f'{path}.'):
             where, _, text = message.partition(': ')
             return cls(where, text, _kind(error, text))

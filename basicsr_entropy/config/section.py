@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
 from basicsr_entropy._checks import LARGEST_SEED
-from basicsr_entropy._registry import PACKAGE, Registry, look_up_type
+from basicsr_entropy._registry import Registry, is_own, look_up_type
 from basicsr_entropy.config.problems import Problem, inner_model, problems_of, raise_first
 
 
@@ -118,7 +118,7 @@ def section_of(
         extra: Further keys that are allowed, of any type.
         any_key: Whether a **kwargs parameter allows any further key.
     """
-    own = (callee.__module__ or '').partition('.')[0] == PACKAGE
+    own = is_own(callee)
     hints = typing.get_type_hints(callee.__init__ if inspect.isclass(callee) else callee) if own else {}
     described = descriptions(callee) if own else {}
     fields: dict[str, Any] = {}

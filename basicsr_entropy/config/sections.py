@@ -5,7 +5,6 @@ A registered model or dataset names the section that describes it in its attribu
 mappings here; the registered class decides about their keys, see `config.validate`.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -13,6 +12,7 @@ from annotated_types import Ge, Lt, MinLen
 from pydantic import BeforeValidator, field_validator, model_validator
 from typing_extensions import Self
 
+from basicsr_entropy._checks import is_path
 from basicsr_entropy.config.section import (
     Integer,
     NonNegativeInteger,
@@ -27,7 +27,7 @@ Typed = dict[str, Any]  # a section whose `type` names an entry of a registry
 
 
 def _no_path(name: Any) -> Any:
-    if isinstance(name, str) and (re.search(r'[/\\]', name) or name in ('.', '..')):
+    if isinstance(name, str) and is_path(name):
         raise ValueError(
             f'must be a name and not a path, got {name!r}; outputs go to experiments/NAME and results/NAME'
         )
@@ -136,6 +136,11 @@ class Dataset(AnyDataset):
     """File that lists the images, one per line."""
     filename_tmpl: Text = '{}'
     """Base name of the low-quality image; `{}` stands for the base name of the ground truth."""
+
+
+def phase_of(key: Any) -> str:
+    """Phase of a dataset by its key under `datasets`: train, val or test; `val_2` is a second one for val."""
+    return str(key).partition('_')[0]
 
 
 def dataset_path(opt: Mapping[str, Any]) -> str:

@@ -17,7 +17,6 @@ They are Jinja templates. To add a recipe, add a file to `recipes/`: it extends 
 """
 
 import argparse
-import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path, PurePath
@@ -27,7 +26,7 @@ import jinja2
 import yaml
 from jinja2 import nodes
 
-from basicsr_entropy._checks import check_choice
+from basicsr_entropy._checks import check_choice, is_path
 from basicsr_entropy._files import atomic_write_text
 
 PHASES = ('train', 'test')
@@ -94,7 +93,7 @@ def render(
     if name is None:
         only_dataset = settings.get('dataset_in_options') == dataset
         name = settings['file'] if only_dataset else f'{settings["file"]}_{section["name"]}'
-    if not name.isprintable() or name in ('', '.', '..') or re.search(r'[/\\]', name):
+    if not name or not name.isprintable() or is_path(name):
         raise ValueError(f'name: it names a folder in experiments/, so it cannot be {name!r}')
     return (
         _environment()

@@ -12,11 +12,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from basicsr_entropy._errors import suggestion
-from basicsr_entropy._registry import PACKAGE, look_up
+from basicsr_entropy._errors import message_of, suggestion
+from basicsr_entropy._registry import is_own, look_up
 from basicsr_entropy.config.problems import Problem, join, missing, raise_first
 from basicsr_entropy.config.section import Section, section_at, section_of
-from basicsr_entropy.config.sections import SCHEDULERS, CropPhases, Dataset, Optimizer, OptionFile, dataset_path
+from basicsr_entropy.config.sections import (
+    SCHEDULERS,
+    CropPhases,
+    Dataset,
+    Optimizer,
+    OptionFile,
+    dataset_path,
+    phase_of,
+)
 
 METRIC_IMAGES = ('img', 'img2')  # arguments of a metric that are not options
 METRIC_KEYS = ('better',)  # read by BasicSR's models
@@ -169,7 +177,7 @@ def _network(options: Any, path: str) -> Iterator[Problem]:
         return
     problems = section_of(callee, any_key=True).problems(arguments, path)
     yield from problems
-    if not problems and _is_own(callee):
+    if not problems and is_own(callee):
         with torch.device('meta'):  # without memory for the weights
             yield from _construction(callee, arguments, path)
 
@@ -182,13 +190,9 @@ def _construction(callee: Any, arguments: Mapping[str, Any], path: str) -> Itera
         yield Problem.of(error, path)
 
 
-def _is_own(callee: Any) -> bool:
-    return callee.__module__.partition('.')[0] == PACKAGE
-
-
 def _dataset(dataset: Any, phase: str, options: Mapping[str, Any], is_train: bool, files: bool) -> Iterator[Problem]:
     path = f'datasets.{phase}'
-    kind = str(phase).partition('_')[0]
+    kind = phase_of(phase)
     if is_train and phase != 'train' and kind != 'val':
         yield Problem(path, 'unknown phase; training takes train, val, val_1, val_2 ...', KeyError)
     elif not is_train and kind not in ('test', 'val'):
@@ -211,7 +215,7 @@ def _dataset(dataset: Any, phase: str, options: Mapping[str, Any], is_train: boo
                 yield Problem(join(path, key), missing(section.model_fields[key]), KeyError)
     if found or not files:
         return
-    if _is_own(cls):
+    if is_own(cls):
         yield from _readable(cls, {'phase': kind, 'scale': options.get('scale', 1), **dataset}, path)
     else:
         for key in ('dataroot_gt', 'dataroot_lq', 'meta_info_file'):
@@ -224,8 +228,7 @@ def _readable(cls: Any, options: Mapping[str, Any], path: str) -> Iterator[Probl
     try:
         cls(options)
     except (KeyError, ValueError, OSError) as error:
-        message = str(error.args[0]) if isinstance(error, KeyError) else str(error)
-        yield Problem.of(type(error)(message.removeprefix(dataset_path(options)).lstrip('.: ')), path)
+        yield Problem.of(type(error)(message_of(error).removeprefix(dataset_path(options)).lstrip('.: ')), path)
 
 
 def _metric(metric: Any, path: str) -> Iterator[Problem]:
@@ -292,7 +295,7 @@ def _loss(options: Any, path: str, extra: type[Section] = Section) -> Iterator[P
     if isinstance(parts, list):  # a sum of losses; its parts may be heavy to construct
         for index, part in enumerate(parts):
             yield from _loss(part, f'{path}.losses[{index}]')
-    elif not problems and _is_own(callee):
+    elif not problems and is_own(callee):
         yield from _construction(callee, arguments, path)
 
 

@@ -78,7 +78,7 @@ class Enhancer:
         self.device = _usable_device(device)
         self.process = construct(MeanRevertingSDE, pretrained.sde, 'sde').to(self.device)
         self.own_sampler = pretrained.sampler
-        self.sampler = self._sampler(sampler, steps)
+        self.sampler = self._with_steps(self._sampler(sampler), steps)
         self.tiling = construct(Tiling, tile, 'tile') if isinstance(tile, Mapping) else tile
         self.seed, self.self_ensemble = seed, self_ensemble
 
@@ -143,26 +143,26 @@ class Enhancer:
             (True, 7)
         """
         other = copy.copy(self)
-        if sampler not in (None, self.sampler.type):
-            other.sampler = self._sampler(sampler, steps)
-        elif steps is not None:
-            other.sampler = replace(self.sampler, steps=steps)
-            other.sampler.timesteps(self.process)
+        chosen = self.sampler if sampler in (None, self.sampler.type) else self._sampler(sampler)
+        other.sampler = self._with_steps(chosen, steps)
         if seed is not None:
             check_seed('seed', seed)
             other.seed = seed
         return other
 
-    def _sampler(self, sampler: SamplerType | None, steps: int | None) -> Sampler:
-        """The model's own sampler, or another with the default options; the number of steps is always given."""
+    def _sampler(self, sampler: SamplerType | None) -> Sampler:
+        """The model's own sampler, or another with the default options."""
         own = Sampler(**{key: value for key, value in self.own_sampler.items() if value is not None})
         if sampler is not None:
             check_choice('sampler', sampler, SAMPLERS)
-        chosen = own if sampler is None or sampler == own.type else Sampler(sampler)
-        steps = chosen.steps if steps is None else steps
-        chosen = replace(chosen, steps=self.process.timesteps if steps is None else steps)
-        chosen.timesteps(self.process)
-        return chosen
+        return own if sampler is None or sampler == own.type else Sampler(sampler)
+
+    def _with_steps(self, sampler: Sampler, steps: int | None) -> Sampler:
+        """The sampler with a number of steps, by default its own, or all of the process's timesteps."""
+        steps = sampler.steps if steps is None else steps
+        sampler = replace(sampler, steps=self.process.timesteps if steps is None else steps)
+        sampler.timesteps(self.process)  # raises an error for too many
+        return sampler
 
     def __call__(
         self,

@@ -32,15 +32,10 @@ from basicsr.utils.dist_util import get_dist_info
 from torch.utils.data import DataLoader
 
 from basicsr_entropy._files import atomic_write_text
+from basicsr_entropy.config.folders import output_folder
 from basicsr_entropy.models.results import ImageResult
 
 METRICS_FILE = 'metrics.json'
-
-
-def results_root(options: Mapping[str, Any]) -> Path:
-    """Folder that the test of an option file writes to: path.results_root, or results/NAME."""
-    root = (options.get('path') or {}).get('results_root')
-    return Path(root).expanduser() if root else Path('results') / options['name']
 
 
 def read_metrics(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,7 +48,7 @@ def read_metrics(options: Mapping[str, Any]) -> dict[str, Any]:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged.
     """
-    path = results_root(options) / METRICS_FILE
+    path = output_folder(options, is_train=False) / METRICS_FILE
     if not path.is_file():
         raise FileNotFoundError(f'no {path}; run `basicsr-entropy test` with this option file first')
     try:

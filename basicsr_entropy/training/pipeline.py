@@ -14,6 +14,7 @@ from basicsr import train as basicsr_train
 
 from basicsr_entropy.config import check_options, parse_options
 from basicsr_entropy.config.parse import Options
+from basicsr_entropy.config.sections import phase_of
 from basicsr_entropy.data.sets.layouts import leakage_warning
 from basicsr_entropy.data.sets.selection import layout_and_split
 from basicsr_entropy.training.metrics_file import metrics_recorded
@@ -55,8 +56,7 @@ def _checked(options: Options, is_train: bool) -> Options:
 
 
 def _warn_of_shared_images(options: Mapping[str, Any]) -> None:
-    phases = {phase: phase.partition('_')[0] for phase in options['datasets']}
-    used = (layout_and_split({'phase': phases[name], **dataset}) for name, dataset in options['datasets'].items())
+    used = (layout_and_split({'phase': phase_of(key), **dataset}) for key, dataset in options['datasets'].items())
     warning = leakage_warning({each for each in used if each is not None})
     if warning:
         warnings.warn(warning, stacklevel=2)

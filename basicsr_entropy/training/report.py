@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from basicsr_entropy.training.metrics_file import METRICS_FILE, read_metrics, results_root
+from basicsr_entropy.config.folders import output_folder
+from basicsr_entropy.training.metrics_file import METRICS_FILE, read_metrics
 
 TITLE_HEIGHT = 26  # pixels of the strip above each row of the picture
 PICTURE_WIDTH = 420  # pixels of each of its columns
@@ -86,7 +87,7 @@ def compare_results(options: Mapping[str, Any]) -> Report:
 
 
 def _file(options: Mapping[str, Any]) -> Path:
-    return results_root(options) / METRICS_FILE
+    return output_folder(options, is_train=False) / METRICS_FILE
 
 
 def _paired_items(options: Mapping[str, Any], key: str, results: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
@@ -113,7 +114,7 @@ def _reported(
     metrics = (options.get('val') or {}).get('metrics') or {}
     if result['output'] is None:
         raise ValueError(f'val.save_img: the test wrote no images; set it to true and {AGAIN}')
-    path = results_root(options) / result['output']
+    path = output_folder(options, is_train=False) / result['output']
     if not path.is_file():
         raise FileNotFoundError(f'no output {path}; run `basicsr-entropy test` with this option file first')
     if absent := metrics.keys() - result['metrics'].keys():

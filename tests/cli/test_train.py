@@ -1,16 +1,14 @@
 """`basicsr-entropy train`, on small real files."""
 
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 import torch
 import yaml
-from helpers import CLI, assert_one_line, photograph, write_image, write_pairs
+from helpers import CLI, STOCK, assert_one_line, in_two_processes, photograph, write_image, write_pairs
 
 from basicsr_entropy.data.prepare.prepare import prepare_lmdb
 
@@ -62,16 +60,6 @@ def test_one_option_file_trains_from_folders_and_from_databases(run, write_optio
         assert code == 0, log
         trained.append(weights(workdir / f'experiments/{name}/models/net_g_4.pth'))
     assert torch.equal(*trained)
-
-
-STOCK = {
-    'model_type': 'SRModel',
-    'network_g': {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 1, 'upscale': 1},
-    'sde': None,
-    'val__sampler': None,
-    'train__entropy_opt': None,
-    'train__optim_g': {'type': 'Adam', 'lr': 1e-3},  # the one that SRModel of basicsr 1.4.2 knows
-}
 
 
 @pytest.mark.parametrize(
@@ -154,15 +142,7 @@ def test_a_killed_run_resumes(write_options, workdir):
 @pytest.mark.slow
 def test_two_processes_train_together_without_cuda(write_options, workdir):
     path = write_options(train__total_iter=2)
-    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
-    result = subprocess.run(
-        [*torchrun, '-m', 'basicsr_entropy.train', '-opt', str(path), '--launcher', 'pytorch'],
-        capture_output=True,
-        text=True,
-        cwd=workdir,
-        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'},
-        check=False,
-    )
+    result = in_two_processes('train', path, workdir)
     assert result.returncode == 0, result.stderr
     assert 'World size (gpu number): 2' in result.stderr
     outputs = {path.parent.name for path in (workdir / 'experiments/tiny/visualization').rglob('*.png')}

@@ -4,6 +4,7 @@ import copy
 import re
 
 import pytest
+from helpers import STOCK
 
 # changes to a sound training file (None removes a key), and what the one line says
 WRONG = [
@@ -200,17 +201,6 @@ def test_validate_of_a_sound_file(run, write_options, workdir):
     assert run('validate', path, '--phase', 'test', '--no-files')[0] == 0
 
 
-STOCK = {
-    'model_type': 'SRModel',
-    'network_g': {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 1, 'upscale': 1},
-    'sde': None,
-    'val__sampler': None,
-    'train__entropy_opt': None,
-    'train__pixel_opt': {'type': 'L1Loss'},
-    'train__optim_g': {'type': 'Adam', 'lr': 1e-3},
-}
-
-
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
@@ -230,7 +220,11 @@ STOCK = {
     ids=str,
 )
 def test_a_stock_model_is_checked_too(run, write_options, workdir, changes, message):
-    code, _, err = run('train', '-opt', write_options('wrong.yml', **{**copy.deepcopy(STOCK), **changes}))
+    code, _, err = run(
+        'train',
+        '-opt',
+        write_options('wrong.yml', **{**copy.deepcopy(STOCK), 'train__pixel_opt': {'type': 'L1Loss'}, **changes}),
+    )
     assert code == 1
     assert re.search(f'error: {message}', err), err
     assert [each.name for each in workdir.iterdir()] == ['wrong.yml']

@@ -1,18 +1,15 @@
 """The metrics file of a test run, written by real test runs of this package's model and of stock ones."""
 
 import json
-import os
-import subprocess
-import sys
 
 import cv2
 import pytest
 from basicsr.metrics import calculate_metric
-from helpers import photograph, write_image
+from helpers import STOCK, in_two_processes, photograph, write_image
 
 from basicsr_entropy.training.metrics_file import read_metrics
 
-STOCK_NETWORK = {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 1, 'upscale': 1}
+STOCK_NETWORK = STOCK['network_g']
 METRICS = {
     'psnr': {'type': 'calculate_psnr', 'crop_border': 0},
     'ssim_gt_mean': {'type': 'calculate_ssim_gt_mean', 'better': 'higher'},
@@ -102,15 +99,7 @@ def test_two_processes_write_what_one_does(run, write_test, workdir, model):
     code, _, err = run('test', '-opt', path)
     assert code == 0, err
     alone = (workdir / 'results/tiny/metrics.json').read_text()
-    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
-    result = subprocess.run(
-        [*torchrun, '-m', 'basicsr_entropy.test', '-opt', str(path), '--launcher', 'pytorch'],
-        capture_output=True,
-        text=True,
-        cwd=workdir,
-        env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'},
-        check=False,
-    )
+    result = in_two_processes('test', path, workdir)
     assert result.returncode == 0, result.stderr
     assert 'world_size: 2' in result.stderr
     together = (workdir / 'results/tiny/metrics.json').read_text()

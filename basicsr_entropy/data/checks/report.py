@@ -29,7 +29,7 @@ COLUMNS = 2
 CELL = (300, 200)  # width and height of an image in pixels; a tile holds two
 CAPTION = 40  # height in pixels
 MARGIN = 10  # pixels
-COLOURS = {'error': (60, 60, 200), 'warning': (20, 140, 220), 'note': (170, 120, 40), '': (120, 120, 120)}  # BGR
+COLORS = {'error': (60, 60, 200), 'warning': (20, 140, 220), 'note': (170, 120, 40), '': (120, 120, 120)}  # BGR
 
 
 _Tile = tuple[tuple[MeasuredPair, ...], str, str, str]  # pairs, severity, title, text
@@ -260,8 +260,8 @@ def _tile(pairs: tuple[MeasuredPair, ...], severity: str, title: str, text: str)
     gap = np.full((CELL[1], 4, 3), 255, np.uint8)
     images = np.hstack([first, gap, second])
     caption = np.full((CAPTION, images.shape[1], 3), 255, np.uint8)
-    caption[:, :6] = COLOURS[severity]
-    _write(caption, f'{severity}: {title}' if severity else title, 16, COLOURS[severity])
+    caption[:, :6] = COLORS[severity]
+    _write(caption, f'{severity}: {title}' if severity else title, 16, COLORS[severity])
     _write(caption, text, 33, (40, 40, 40))
     tile = np.vstack([caption, images])
     return cv2.copyMakeBorder(tile, MARGIN, 0, MARGIN, MARGIN, cv2.BORDER_CONSTANT, value=(255, 255, 255))
