@@ -18,6 +18,7 @@ from basicsr_entropy.config.sections import phase_of
 from basicsr_entropy.data.sets.layouts import leakage_warning
 from basicsr_entropy.data.sets.selection import layout_and_split
 from basicsr_entropy.training.metrics_file import metrics_recorded
+from basicsr_entropy.training.sampler import SeededSampler
 
 
 def run(args: argparse.Namespace, is_train: bool) -> None:
@@ -31,10 +32,17 @@ def run(args: argparse.Namespace, is_train: bool) -> None:
         KeyError, ValueError, FileNotFoundError: If the option file or the data are unfit; the message names the option
             or the file.
     """
-    pipeline = basicsr_train.train_pipeline if is_train else basicsr_test.test_pipeline
     module = basicsr_train if is_train else basicsr_test
-    stock_parser = module.parse_options
-    module.parse_options = partial(parse_options, args=args, prepare=partial(_checked, is_train=is_train))
+    pipeline = module.train_pipeline if is_train else module.test_pipeline
+    stock = {name: getattr(module, name) for name in ('parse_options', 'EnlargedSampler') if hasattr(module, name)}
+
+    def parsed(root_path: str, is_train: bool) -> tuple[Options, argparse.Namespace]:
+        options, _ = parse_options(root_path, is_train, args, prepare=partial(_checked, is_train=is_train))
+        if is_train:
+            module.EnlargedSampler = partial(SeededSampler, seed=options['manual_seed'])
+        return options, args
+
+    module.parse_options = parsed
     try:
         with nullcontext() if is_train else metrics_recorded():
             pipeline(str(Path.cwd()))
@@ -44,7 +52,8 @@ def run(args: argparse.Namespace, is_train: bool) -> None:
             raise KeyError(f'{args.opt}: {key}: missing') from error
         raise
     finally:
-        module.parse_options = stock_parser
+        for name, value in stock.items():
+            setattr(module, name, value)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 

@@ -11,6 +11,7 @@ import yaml
 from helpers import CLI, STOCK, assert_one_line, in_two_processes, photograph, write_image, write_pairs
 
 from basicsr_entropy.data.prepare.prepare import prepare_lmdb
+from basicsr_entropy.models.irsde_model import IRSDEModel
 
 
 def weights(path, key='params'):
@@ -60,6 +61,20 @@ def test_one_option_file_trains_from_folders_and_from_databases(run, write_optio
         assert code == 0, log
         trained.append(weights(workdir / f'experiments/{name}/models/net_g_4.pth'))
     assert torch.equal(*trained)
+
+
+def test_the_seed_draws_the_order_of_the_images(run, write_options, monkeypatch):
+    orders = {}
+    feed = IRSDEModel.feed_data
+    for name, seed in (('first', 0), ('again', 0), ('other', 1)):
+        seen = orders[name] = []
+        monkeypatch.setattr(
+            IRSDEModel, 'feed_data', lambda self, data, seen=seen: (seen.extend(data['lq_path']), feed(self, data))
+        )
+        code, _, log = run('train', '-opt', write_options(f'{name}.yml', manual_seed=seed, val=None))
+        assert code == 0, log
+    assert orders['first'] == orders['again']
+    assert orders['first'] != orders['other']
 
 
 @pytest.mark.parametrize(
