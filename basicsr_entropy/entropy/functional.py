@@ -7,8 +7,10 @@ the mean of their product over a local window, give the local joint density of L
 
 import torch
 
+from basicsr_entropy._blur import check_sigma
 from basicsr_entropy._checks import check_choice
 from basicsr_entropy._color import LUMA
+from basicsr_entropy.entropy.alignment import ALIGN, Align, aligned
 from basicsr_entropy.entropy.backends import BACKENDS, BackendName, local_divergence
 from basicsr_entropy.entropy.density import DEFAULT_OPTIONS, DensityOptions
 from basicsr_entropy.entropy.divergences import DIVERGENCES, FUNCTIONALS, DivergenceName
@@ -27,6 +29,8 @@ def spatial_divergence(
     options: DensityOptions = DEFAULT_OPTIONS,
     pixel_weight: torch.Tensor | None = None,
     backend: BackendName = 'auto',
+    align: Align = 'none',
+    align_sigma: float = 4.0,
 ) -> torch.Tensor:
     """Divergence between the local joint densities of two images at every pixel.
 
@@ -40,6 +44,9 @@ def spatial_divergence(
             weighted sum of the map, whose gradient fast backends compute in the same pass as the value.
         backend: 'eager' (plain torch, exact, any float type and device), 'compiled' (float32 on the CPU), 'triton'
             (float32 on CUDA devices), or 'auto' for the fastest that is available.
+        align: Brightness of pred before the comparison: 'none' leaves it, 'mean' scales each image to the mean of its
+            target, 'local' gives it the target's local mean; see `aligned`.
+        align_sigma: Standard deviation in pixels of the Gaussian blur that defines the local mean, positive.
 
     Returns:
         Map of shape (N, C, H, W), averaged over windows; (N, C, 1, 1) for global windows; C is 1 if gray. In pred's
@@ -62,7 +69,13 @@ def spatial_divergence(
         True
     """
     check_choice('divergence', divergence, DIVERGENCES)
+    check_choice('align', align, ALIGN)
+    check_sigma('align_sigma', align_sigma)
     check_images(pred, target)
+    if align != 'none':
+        pred, target = (image.to(_precision(pred, target)) for image in (pred, target))
+        with torch.autocast(pred.device.type, enabled=False):
+            pred = aligned(pred, target, align, align_sigma, options.value_range)
     return _joint_functional(pred, target, weights, divergence, options, pixel_weight, backend)
 
 
@@ -139,7 +152,7 @@ def _joint_functional(
     backend: str,
 ) -> torch.Tensor:
     check_choice('backend', backend, BACKENDS)
-    dtype = torch.promote_types(torch.promote_types(pred.dtype, target.dtype), torch.float32)
+    dtype = _precision(pred, target)
     # autocast would run convolutions and matrix products in half precision
     with torch.autocast(pred.device.type, enabled=False):
         unit_planes = []
@@ -164,6 +177,10 @@ def _joint_functional(
             results.append(result)
         result = torch.stack(results).mean(dim=0)
         return result if pixel_weight is not None else result.unflatten(0, shape[:2])
+
+
+def _precision(pred: torch.Tensor, target: torch.Tensor) -> torch.dtype:
+    return torch.promote_types(torch.promote_types(pred.dtype, target.dtype), torch.float32)
 
 
 def _luma(image: torch.Tensor) -> torch.Tensor:

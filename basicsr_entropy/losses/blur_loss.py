@@ -1,11 +1,9 @@
 """L1 distance of blurred images: compares local brightness and color, not detail."""
 
-import math
-
 import torch
 from torch import nn
-from torch.nn import functional as F
 
+from basicsr_entropy._blur import blurred, gaussian_kernel
 from basicsr_entropy._checks import is_integer
 from basicsr_entropy.losses.reduction import Reduction, check_reduction, weighted_reduction
 
@@ -42,14 +40,10 @@ class GaussianBlurL1Loss(nn.Module):
         check_reduction(reduction)
         if not sigma > 0:
             raise ValueError(f'sigma: must be positive, got {sigma}')
-        if kernel_size is None:
-            kernel_size = 2 * math.ceil(3 * sigma) + 1
-        if not is_integer(kernel_size, 1) or kernel_size % 2 == 0:
+        if kernel_size is not None and (not is_integer(kernel_size, 1) or kernel_size % 2 == 0):
             raise ValueError(f'kernel_size: must be an odd integer, got {kernel_size!r}')
         self.loss_weight, self.reduction = loss_weight, reduction
-        distance = torch.arange(kernel_size) - kernel_size // 2
-        blur = torch.exp(-0.5 * (distance / sigma) ** 2)
-        self.register_buffer('blur', blur / blur.sum(), persistent=False)
+        self.register_buffer('blur', gaussian_kernel(sigma, kernel_size), persistent=False)
 
     def forward(
         self, pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None, **kwargs: object
@@ -71,12 +65,5 @@ class GaussianBlurL1Loss(nn.Module):
         if pred.shape != target.shape:
             raise ValueError(f'pred: must have the shape of target, {tuple(target.shape)}, got {tuple(pred.shape)}')
         # the blur is linear: blurring the difference is blurring both images
-        distance = self._blurred(pred - target).abs()
+        distance = blurred(pred - target, self.blur, 'replicate').abs()
         return self.loss_weight * weighted_reduction(distance, weight, self.reduction)
-
-    def _blurred(self, image: torch.Tensor) -> torch.Tensor:
-        channels, radius = image.shape[1], len(self.blur) // 2
-        row = self.blur.to(image.dtype).expand(channels, 1, 1, -1)
-        image = F.pad(image, (radius, radius, radius, radius), mode='replicate')
-        image = F.conv2d(image, row, groups=channels)
-        return F.conv2d(image, row.transpose(2, 3), groups=channels)

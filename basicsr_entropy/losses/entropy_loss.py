@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal, get_args
 
 import torch
 from torch import nn
 
+from basicsr_entropy._blur import check_sigma
 from basicsr_entropy._checks import check_choice
 from basicsr_entropy.entropy import BACKENDS, DIVERGENCES, DensityOptions, neighbor_weights, spatial_divergence
+from basicsr_entropy.entropy.alignment import ALIGN, Align
 from basicsr_entropy.entropy.backends import BackendName
 from basicsr_entropy.entropy.density import ClampGrad, NeighborNorm
 from basicsr_entropy.entropy.divergences import DivergenceName
@@ -53,6 +56,11 @@ class SpatialEntropyLoss(nn.Module):
             the target to these ends.
         clamp_grad: Gradient at values outside `value_range`: `zero`, or `straight_through` for the gradient at the
             nearest end of the range.
+        align: Brightness of the prediction before the comparison: `none` leaves it as it is, as published; `mean`
+            scales each image to the mean of its target; `local` gives it the target's local mean,
+            pred - blur(pred) + blur(target). Aligned, the loss compares detail where brightness is off, and does not
+            correct brightness: use it beside another loss, such as L1.
+        align_sigma: Standard deviation in pixels of the Gaussian blur of `local`, positive.
         backend: Implementation: `eager` (plain torch, exact, any float type and device), `compiled` (float32 on the
             CPU; needs a C compiler), `triton` (float32 on CUDA devices), or `auto` for the fastest that is available.
 
@@ -88,6 +96,8 @@ class SpatialEntropyLoss(nn.Module):
         gray: bool = False,
         unit_mass: bool = False,
         clamp_grad: ClampGrad = 'zero',
+        align: Align = 'none',
+        align_sigma: float = 4.0,
         backend: BackendName = 'auto',
     ) -> None:
         super().__init__()
@@ -95,6 +105,8 @@ class SpatialEntropyLoss(nn.Module):
         check_choice('resample', resample, get_args(Resample))
         check_choice('divergence', divergence, DIVERGENCES)
         check_choice('backend', backend, BACKENDS)
+        check_choice('align', align, ALIGN)
+        check_sigma('align_sigma', align_sigma)
         self.options = DensityOptions(
             levels=levels,
             kernel=kernel,
@@ -107,6 +119,7 @@ class SpatialEntropyLoss(nn.Module):
             clamp_grad=clamp_grad,
         )
         self.divergence, self.backend = divergence, backend
+        self.align, self.align_sigma = align, align_sigma
         self.loss_weight, self.reduction = loss_weight, reduction
         self.neighbor = neighbor
         self.redraw = isinstance(neighbor, str) and neighbor in RANDOM_NEIGHBORS and resample == 'step'
@@ -133,12 +146,20 @@ class SpatialEntropyLoss(nn.Module):
                 support the images' device or data type.
         """
         weights = neighbor_weights(self.neighbor, device=pred.device) if self.redraw else self.weights
-        arguments = pred, target, weights, self.divergence, self.options
+        divergence_of = partial(
+            spatial_divergence,
+            pred,
+            target,
+            weights,
+            self.divergence,
+            self.options,
+            backend=self.backend,
+            align=self.align,
+            align_sigma=self.align_sigma,
+        )
         if self.reduction == 'none' or (weight is not None and weight.requires_grad):
-            divergence = spatial_divergence(*arguments, backend=self.backend)
-            return self.loss_weight * weighted_reduction(divergence, weight, self.reduction)
-        total = spatial_divergence(*arguments, pixel_weight=self._pixel_weight(pred, weight), backend=self.backend)
-        return self.loss_weight * total
+            return self.loss_weight * weighted_reduction(divergence_of(), weight, self.reduction)
+        return self.loss_weight * divergence_of(pixel_weight=self._pixel_weight(pred, weight))
 
     def _pixel_weight(self, pred: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
         """Weights with which the weighted sum of the map equals `weighted_reduction` of the map."""
