@@ -28,9 +28,9 @@ def register(registry: Any) -> None:
     Raises:
         TypeError: If the registry has neither method.
     """
-    from basicsr_entropy.losses import GaussianBlurL1Loss, SpatialEntropyLoss
+    from basicsr_entropy.losses import GaussianBlurL1Loss, HighPassLoss, SpatialEntropyLoss
 
-    for loss in (SpatialEntropyLoss, GaussianBlurL1Loss):
+    for loss in (SpatialEntropyLoss, GaussianBlurL1Loss, HighPassLoss):
         if hasattr(registry, 'register'):
             registry.register(loss)
         elif hasattr(registry, 'register_module'):

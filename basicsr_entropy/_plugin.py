@@ -17,6 +17,8 @@ REGISTERED: dict[str, dict[str, tuple[str, ...]]] = {
         'losses.entropy_loss': ('SpatialEntropyLoss',),
         'losses.mixed_loss': ('MixedLoss',),
         'losses.blur_loss': ('GaussianBlurL1Loss',),
+        'losses.high_pass_loss': ('HighPassLoss',),
+        'losses.gt_mean_loss': ('GTMeanLoss',),
     },
     'ARCH_REGISTRY': {
         'archs.conditional_nafnet_arch': ('ConditionalNAFNet',),

@@ -9,10 +9,10 @@ from basicsr.utils import registry
 
 import basicsr_entropy
 from basicsr_entropy._registry import register
-from basicsr_entropy.losses import GaussianBlurL1Loss, SpatialEntropyLoss
+from basicsr_entropy.losses import GaussianBlurL1Loss, HighPassLoss, SpatialEntropyLoss
 
 NAMES = {
-    registry.LOSS_REGISTRY: ('SpatialEntropyLoss', 'MixedLoss', 'GaussianBlurL1Loss'),
+    registry.LOSS_REGISTRY: ('SpatialEntropyLoss', 'MixedLoss', 'GaussianBlurL1Loss', 'HighPassLoss', 'GTMeanLoss'),
     registry.ARCH_REGISTRY: ('ConditionalNAFNet', 'ConditionalUNet'),
     registry.MODEL_REGISTRY: ('IRSDEModel', 'ProgressiveSRModel'),
     registry.DATASET_REGISTRY: ('LowLightPairedDataset', 'SyntheticLowLightDataset'),
@@ -115,7 +115,7 @@ def test_registers_the_losses_in_registries_of_other_frameworks(method):
     setattr(Shelf, method, add)
     shelf = Shelf()
     basicsr_entropy.register(shelf)
-    assert shelf == {'SpatialEntropyLoss': SpatialEntropyLoss, 'GaussianBlurL1Loss': GaussianBlurL1Loss}
+    assert shelf == {loss.__name__: loss for loss in (SpatialEntropyLoss, GaussianBlurL1Loss, HighPassLoss)}
 
 
 def test_registers_the_losses_in_a_registry_of_mmengine():

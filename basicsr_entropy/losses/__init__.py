@@ -1,11 +1,21 @@
-"""Losses for BasicSR's loss registry. They need torch only, except MixedLoss, which reads BasicSR's registry.
+"""Losses for BasicSR's loss registry, listed in `_plugin.REGISTERED`.
 
-`_plugin.REGISTERED` lists those that are registered.
+They need torch only, except MixedLoss and GTMeanLoss, which read BasicSR's registry.
 """
 
 from basicsr_entropy.losses.blur_loss import GaussianBlurL1Loss
 from basicsr_entropy.losses.calling import call_loss, check_call_signature
 from basicsr_entropy.losses.entropy_loss import SpatialEntropyLoss
+from basicsr_entropy.losses.gt_mean_loss import GTMeanLoss
+from basicsr_entropy.losses.high_pass_loss import HighPassLoss
 from basicsr_entropy.losses.mixed_loss import MixedLoss
 
-__all__ = ['GaussianBlurL1Loss', 'MixedLoss', 'SpatialEntropyLoss', 'call_loss', 'check_call_signature']
+__all__ = [
+    'GTMeanLoss',
+    'GaussianBlurL1Loss',
+    'HighPassLoss',
+    'MixedLoss',
+    'SpatialEntropyLoss',
+    'call_loss',
+    'check_call_signature',
+]
