@@ -1,5 +1,6 @@
 """Differentiable spatial entropy of images. Depends on torch only: no BasicSR, no diffusion."""
 
+from basicsr_entropy.entropy.alignment import ALIGN, aligned
 from basicsr_entropy.entropy.backends import BACKENDS
 from basicsr_entropy.entropy.density import DensityOptions
 from basicsr_entropy.entropy.divergences import DIVERGENCES
@@ -8,11 +9,13 @@ from basicsr_entropy.entropy.kernels import KERNELS
 from basicsr_entropy.entropy.neighbors import NEIGHBORS, neighbor_weights
 
 __all__ = [
+    'ALIGN',
     'BACKENDS',
     'DIVERGENCES',
     'KERNELS',
     'NEIGHBORS',
     'DensityOptions',
+    'aligned',
     'check_images',
     'neighbor_weights',
     'spatial_divergence',

@@ -10,8 +10,8 @@ from torch import nn
 
 from basicsr_entropy._blur import check_sigma
 from basicsr_entropy._checks import check_choice
-from basicsr_entropy.entropy import BACKENDS, DIVERGENCES, DensityOptions, neighbor_weights, spatial_divergence
-from basicsr_entropy.entropy.alignment import ALIGN, Align
+from basicsr_entropy.entropy import ALIGN, BACKENDS, DIVERGENCES, DensityOptions, neighbor_weights, spatial_divergence
+from basicsr_entropy.entropy.alignment import Align
 from basicsr_entropy.entropy.backends import BackendName
 from basicsr_entropy.entropy.density import ClampGrad, NeighborNorm
 from basicsr_entropy.entropy.divergences import DivergenceName
