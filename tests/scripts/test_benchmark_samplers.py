@@ -1,8 +1,7 @@
-"""The scripts that compare trainings and samplers, on tiny models."""
+"""`scripts/benchmark_samplers.py`, on a tiny model."""
 
 import json
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -21,24 +20,6 @@ def trunk(workdir):
     state = {f'features.{key.partition(".")[2]}': value for key, value in network.state_dict().items()}
     torch.save(state, workdir / 'alexnet.pth')
     return 'alexnet.pth'
-
-
-@pytest.mark.slow
-def test_compare_losses_takes_the_metrics_of_the_test(write_options, write_test, workdir, lolv1, trunk):
-    train, test = write_options(), write_test()
-    command = [sys.executable, SCRIPTS / 'compare_losses.py', '--train', train, '--test', test, '--iterations', '2']
-    result = subprocess.run(
-        [*map(str, command), '--lpips-trunk', trunk], capture_output=True, text=True, cwd=workdir, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    (means,) = json.loads((workdir / 'results/compare_losses/results.json').read_text())['tiny']
-    written = json.loads((workdir / 'results/tiny_seed0/metrics.json').read_text())
-    assert means == pytest.approx(written['datasets']['test_1']['mean'])
-    assert means.keys() == {'psnr', 'lpips'}
-    assert written['metrics']['lpips'] == {'type': 'calculate_lpips', 'trunk': trunk, 'better': 'lower'}
-    assert f'{means["lpips"]:.3f}' in result.stdout
-    saved = {path.name for path in (workdir / 'experiments/tiny_seed0/models').iterdir()}
-    assert saved == {'net_g_2.pth', 'net_g_latest.pth'}
 
 
 def test_benchmark_samplers_measures_what_is_missing(write_test, workdir, monkeypatch, trunk):

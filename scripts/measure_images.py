@@ -1,0 +1,88 @@
+"""Measures enhanced images against their ground truth, image by image.
+
+    python scripts/measure_images.py --images results/my/visualization --truths datasets/LOLv1/eval15/high \\
+        --out metrics.json
+
+Metrics, in the order of the JSON file: PSNR, SSIM, both after scaling to the mean of the ground truth, LPIPS plain and
+after that scaling (with --lpips-trunk), NIQE (with --niqe), the spatial-entropy distance
+(Hellinger, 32 levels, luma, plain and aligned), and the detail ratio: the standard deviation of the image less its
+Gaussian blur, as a ratio to that of the ground truth. Images are NAME_out.png for the ground truth NAME.png.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+import basicsr_entropy  # noqa: F401  (makes basicsr importable)
+
+# isort: split
+from basicsr.metrics import calculate_niqe, calculate_psnr, calculate_ssim
+from rich.progress import track
+
+from basicsr_entropy.losses import SpatialEntropyLoss
+from basicsr_entropy.metrics import calculate_lpips
+from basicsr_entropy.metrics.gt_mean_metric import scale_to_gt_mean
+
+SIGMA = 4.0  # of the blur that separates detail from brightness, in pixels
+
+
+def detail(image: np.ndarray) -> np.ndarray:
+    gray = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_BGR2GRAY)
+    return gray - cv2.GaussianBlur(gray, (0, 0), SIGMA)
+
+
+def tensor(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(image[..., ::-1].astype(np.float32) / 255).permute(2, 0, 1)[None]
+
+
+def measure(image: np.ndarray, truth: np.ndarray, args: argparse.Namespace, distances: dict) -> dict[str, float]:
+    """All metrics of one image; BGR arrays of 8 bits."""
+    scaled = scale_to_gt_mean(image, truth)
+    values = {
+        'psnr': calculate_psnr(image, truth, crop_border=0),
+        'ssim': calculate_ssim(image, truth, crop_border=0),
+        'psnr_gt_mean': calculate_psnr(scaled, truth, crop_border=0),
+        'ssim_gt_mean': calculate_ssim(scaled, truth, crop_border=0),
+    }
+    if args.lpips_trunk:
+        values['lpips'] = calculate_lpips(image, truth, trunk=args.lpips_trunk)
+        values['lpips_gt_mean'] = calculate_lpips(np.round(scaled), truth, trunk=args.lpips_trunk)
+    if args.niqe:
+        values['niqe'] = calculate_niqe(image, crop_border=0)
+    with torch.inference_mode():
+        for name, distance in distances.items():
+            values[name] = distance(tensor(image), tensor(truth)).item()
+    values['detail'] = detail(image).std() / detail(truth).std()
+    return {name: round(float(value), 5) for name, value in values.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--images', required=True, help='folder of NAME_out.png, searched with its subfolders')
+    parser.add_argument('--truths', required=True, help='folder of the ground truths, PNG files')
+    parser.add_argument('--out', required=True, help='JSON file to write')
+    parser.add_argument('--lpips-trunk', metavar='FILE', help="weights of torchvision's AlexNet; adds LPIPS")
+    parser.add_argument('--niqe', action='store_true', help='add NIQE')
+    args = parser.parse_args()
+    settings = {'levels': 32, 'unit_mass': True, 'neighbor': 'uniform', 'gray': True}
+    distances = {
+        'entropy': SpatialEntropyLoss(**settings),
+        'entropy_aligned': SpatialEntropyLoss(**settings, align='local', align_sigma=SIGMA),
+    }
+    found = {path.stem.removesuffix('_out'): path for path in sorted(Path(args.images).rglob('*_out.png'))}
+    out = Path(args.out)
+    measured = json.loads(out.read_text()) if out.is_file() else {}
+    for name, path in track(found.items(), description=out.stem):
+        if name not in measured:
+            truth = cv2.imread(str(Path(args.truths) / f'{name}.png'))
+            measured[name] = measure(cv2.imread(str(path)), truth, args, distances)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(measured, indent=1))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,66 @@
+"""The scripts of an experiment: trainings, measurements, report; on a tiny model."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+SCRIPTS = Path(__file__).parents[2] / 'scripts'
+METRICS = ['psnr', 'ssim', 'psnr_gt_mean', 'ssim_gt_mean', 'entropy', 'entropy_aligned', 'detail']
+
+
+def script(name: str, *arguments: object) -> str:
+    command = [sys.executable, SCRIPTS / name, *arguments]
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.slow
+def test_trains_measures_and_reports_every_arm_once(write_options, write_test, workdir, lolv1):
+    pytest.importorskip('piq')
+    l1 = {'pixel': {'type': 'L1Loss'}}
+    experiment = {
+        'train': str(write_options()),
+        'test': str(write_test()),
+        'defaults': {'seeds': [0], 'iterations': 2, 'lr': 0.001},
+        'arms': {
+            'l1': {'losses': l1, 'seeds': [0, 1]},
+            'gmsd': {
+                'from': 'l1',
+                'iterations': 4,
+                'vary': 'gmsd',
+                'weights': [2],
+                'losses': {**l1, 'gmsd': {'type': 'GMSDLoss'}},
+            },
+        },
+    }
+    (workdir / 'experiment.yml').write_text(yaml.safe_dump(experiment, sort_keys=False))
+    arguments = ('experiment.yml', '--dataroot', lolv1, '--out', 'out', '--jobs', '2')
+    script('experiment_losses.py', *arguments)
+    results = json.loads((workdir / 'out/results.json').read_text())
+    assert results.keys() == {'l1_seed0', 'l1_seed1', 'gmsd_2_seed0'}
+    for images in results.values():
+        assert images.keys() == {'00011', '00012'}
+        assert all(list(image) == METRICS for image in images.values())
+    log = (workdir / 'out/logs/train_gmsd_2_seed0.log').read_text()
+    assert 'Loaded ConditionalNAFNet from experiments/l1_seed0/models/net_g_latest.pth' in log
+    assert 'l_gmsd: ' in log
+
+    written = {path: path.stat().st_mtime_ns for path in (workdir / 'out').rglob('*.pth')}
+    script('experiment_losses.py', *arguments)
+    assert written == {path: path.stat().st_mtime_ns for path in (workdir / 'out').rglob('*.pth')}
+    assert results == json.loads((workdir / 'out/results.json').read_text())
+
+    script('report_losses.py', 'out', '--against', 'l1', '--x', 'entropy', '--dataroot', lolv1)
+    table, difference = (
+        (workdir / 'out' / name).read_text().splitlines()[2:] for name in ('table.md', 'differences.md')
+    )
+    assert [line.split(' | ')[:3] for line in table] == [['| l1', '0, 1', '2'], ['| gmsd_2', '0', '2']]
+    means = [sum(each['psnr'] for each in results[f'{arm}_seed0'].values()) / 2 for arm in ('l1', 'gmsd_2')]
+    assert difference[0].startswith(f'| gmsd_2 | 0 | {means[1] - means[0]:+.2f} [')
+    assert (workdir / 'out/tradeoff.png').is_file()
+    assert (workdir / 'out/crops.png').is_file()
