@@ -1,6 +1,7 @@
 """Separable Gaussian blur of image batches, in torch alone."""
 
 import math
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -10,51 +11,42 @@ Padding = Literal['replicate', 'reflect']
 TRUNCATION = 3  # standard deviations on either side, beyond which the kernel is cut off
 
 
-def gaussian_kernel(sigma: float, size: int | None = None) -> torch.Tensor:
-    """Weights of a one-dimensional Gaussian, which sum to 1.
-
-    Args:
-        sigma: Standard deviation in pixels, positive.
-        size: Odd number of weights. 2 ceil(3 sigma) + 1 by default.
-    """
-    size = 2 * math.ceil(TRUNCATION * sigma) + 1 if size is None else size
-    distance = torch.arange(size) - size // 2
-    weights = torch.exp(-0.5 * (distance / sigma) ** 2)
-    return weights / weights.sum()
-
-
-def blurred(image: torch.Tensor, kernel: torch.Tensor, padding: Padding) -> torch.Tensor:
-    """Filters the rows and the columns of images with a one-dimensional kernel.
+def blurred(image: torch.Tensor, sigma: float, padding: Padding, kernel_size: int | None = None) -> torch.Tensor:
+    """Gaussian blur of images.
 
     As products with band matrices, which for crops are many times as fast as convolutions on a CPU.
 
     Args:
         image: Shape (N, C, H, W).
-        kernel: An odd number of weights.
+        sigma: Standard deviation in pixels, positive.
         padding: How images continue beyond their borders: `replicate` repeats the pixels at the border, `reflect`
             mirrors the image at their centers, as often as needed.
+        kernel_size: Odd side length of the kernel in pixels. 2 ceil(3 sigma) + 1 by default.
 
     Returns:
         Shape and type of image.
     """
-    rows, columns = (_filter_matrix(size, kernel, padding).to(image) for size in image.shape[-2:])
+    if kernel_size is None:
+        kernel_size = 2 * math.ceil(TRUNCATION * sigma) + 1
+    rows, columns = (
+        _filter_matrix(size, sigma, kernel_size, padding, image.device, image.dtype) for size in image.shape[-2:]
+    )
     return rows @ image @ columns.mT
 
 
-def _filter_matrix(size: int, kernel: torch.Tensor, padding: Padding) -> torch.Tensor:
+@lru_cache(maxsize=16)  # a training asks for the same matrix in every step
+@torch.inference_mode(False)  # one that is built in inference mode could not be used in training
+def _filter_matrix(
+    size: int, sigma: float, kernel_size: int, padding: Padding, device: torch.device, dtype: torch.dtype
+) -> torch.Tensor:
     """Matrix (size, size) that filters a column of pixels."""
-    radius = len(kernel) // 2
-    position = torch.arange(size)[:, None] + torch.arange(-radius, radius + 1)
+    offset = torch.arange(kernel_size) - kernel_size // 2
+    kernel = torch.exp(-0.5 * (offset / sigma) ** 2)
+    position = torch.arange(size)[:, None] + offset
     if padding == 'replicate':
         source = position.clamp(0, size - 1)
     else:
         source = position.abs() % max(2 * (size - 1), 1)
         source = torch.minimum(source, 2 * (size - 1) - source)
-    kernel = kernel.cpu()
-    return kernel.new_zeros(size, size).scatter_add_(1, source, kernel.expand(size, -1))
-
-
-def check_sigma(name: str, sigma: float) -> None:
-    """Raises a ValueError that begins with `name:` unless sigma is a positive number."""
-    if isinstance(sigma, bool) or not isinstance(sigma, (int, float)) or not 0 < sigma < math.inf:
-        raise ValueError(f'{name}: must be a positive number of pixels, got {sigma!r}')
+    matrix = kernel.new_zeros(size, size).scatter_add_(1, source, (kernel / kernel.sum()).expand(size, -1))
+    return matrix.to(device, dtype)

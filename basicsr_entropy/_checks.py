@@ -1,5 +1,6 @@
 """Checks of option values, shared by every part of the package. Depends on Python's standard library only."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TypeGuard
 
@@ -33,6 +34,12 @@ def check_seed(name: str, value: object) -> None:
     """Raises a ValueError that begins with the option's name unless its value is a seed for torch."""
     if not is_integer(value, 0) or value > LARGEST_SEED:
         raise ValueError(f'{name}: must be an integer from 0 to {LARGEST_SEED}, got {value!r}')
+
+
+def check_positive(name: str, value: object, unit: str = '') -> None:
+    """Raises a ValueError that begins with the option's name unless its value is a positive, finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ValueError(f'{name}: must be a positive number{unit and f" of {unit}"}, got {value!r}')
 
 
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:

@@ -24,6 +24,7 @@ import yaml
 
 import basicsr_entropy  # noqa: F401  (makes basicsr importable)
 from basicsr_entropy.config import read_option_file
+from basicsr_entropy.config.folders import latest_weights
 
 SCRIPTS = Path(__file__).parent
 
@@ -42,6 +43,19 @@ def read_experiment(path: str) -> dict:
     return {**experiment, 'arms': arms}
 
 
+def model_name(arm: str, seed: int) -> str:
+    return f'{arm}_seed{seed}'
+
+
+def weights_of(name: str) -> Path:
+    """Weights of a trained model, below the folder of the experiment."""
+    return latest_weights({'name': name})
+
+
+def datasets_at(options: dict, dataroot: str) -> dict:
+    return {phase: {**each, 'dataroot': dataroot} for phase, each in options['datasets'].items()}
+
+
 def train_options(experiment: dict, arm: str, seed: int, dataroot: str) -> dict:
     """The training option file of one arm and seed."""
     settings = experiment['arms'][arm]
@@ -53,12 +67,12 @@ def train_options(experiment: dict, arm: str, seed: int, dataroot: str) -> dict:
     train['scheduler'] = {**train['scheduler'], 'periods': [settings['iterations']]}
     path = {**options['path']}
     if start := settings.get('from'):
-        path |= {'pretrain_network_g': f'experiments/{start}_seed{seed}/models/net_g_latest.pth'}
+        path |= {'pretrain_network_g': str(weights_of(model_name(start, seed)))}
     return {
         **options,
-        'name': f'{arm}_seed{seed}',
+        'name': model_name(arm, seed),
         'manual_seed': seed,
-        'datasets': {phase: {**each, 'dataroot': dataroot} for phase, each in options['datasets'].items()},
+        'datasets': datasets_at(options, dataroot),
         'path': path,
         'train': train,
         'val': None,
@@ -69,12 +83,12 @@ def train_options(experiment: dict, arm: str, seed: int, dataroot: str) -> dict:
 def test_options(experiment: dict, arm: str, seed: int, dataroot: str) -> dict:
     """The test option file of one arm and seed; it saves images, which are measured later."""
     options = read_option_file(experiment['test'])
-    name = f'{arm}_seed{seed}'
+    name = model_name(arm, seed)
     return {
         **options,
         'name': name,
-        'datasets': {phase: {**each, 'dataroot': dataroot} for phase, each in options['datasets'].items()},
-        'path': {**options['path'], 'pretrain_network_g': f'experiments/{name}/models/net_g_latest.pth'},
+        'datasets': datasets_at(options, dataroot),
+        'path': {**options['path'], 'pretrain_network_g': str(weights_of(name))},
         'val': {**options['val'], 'save_img': True, 'pbar': False, 'suffix': 'out', 'metrics': None},
     }
 
@@ -116,14 +130,14 @@ class Experiment:
 
     def train(self, arm: str, seed: int) -> None:
         """Trains one model unless that is done."""
-        name = f'{arm}_seed{seed}'
-        if not (self.out / 'experiments' / name / 'models' / 'net_g_latest.pth').is_file():
+        name = model_name(arm, seed)
+        if not (self.out / weights_of(name)).is_file():
             file = self.option_file(train_options(self.experiment, arm, seed, self.dataroot), 'train')
             self.command(f'train_{name}', str(SCRIPTS / 'rival_losses.py'), 'train', '-opt', file, '--auto_resume')
 
     def measure(self, arm: str, seed: int) -> None:
         """Enhances the test images unless that is done, and measures those that are not measured yet."""
-        name = f'{arm}_seed{seed}'
+        name = model_name(arm, seed)
         images, truths = self.out / 'results' / name / 'visualization', Path(self.dataroot) / 'eval15' / 'high'
         if len(list(images.rglob('*_out.png'))) < len(list(truths.glob('*.png'))):
             file = self.option_file(test_options(self.experiment, arm, seed, self.dataroot), 'test')

@@ -18,7 +18,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
-from basicsr_entropy.entropy import aligned
+from basicsr_entropy.entropy import aligned, neighbor_weights
+from basicsr_entropy.entropy.reference import joint_densities
 from basicsr_entropy.losses import HighPassLoss, SpatialEntropyLoss
 
 LEVELS, SIDE, CENTER = 32, 9, (128, 49)  # of the joint density that is drawn: levels, window in pixels, its place
@@ -44,18 +45,11 @@ def blur(image: torch.Tensor, sigma: float) -> torch.Tensor:
 
 
 def joint_density(gray: torch.Tensor, row: int, column: int) -> torch.Tensor:
-    """Joint density around a pixel of a plane (H, W): neighbor levels by value levels; logistic kernel, h = 0.5."""
-    neighbors = torch.tensor([[1.0, 1, 1], [1, 0, 1], [1, 1, 1]]) / 8
-    planes = gray, F.conv2d(gray[None, None], neighbors[None, None], padding=1)[0, 0]
-    window = slice(row - SIDE // 2, row + SIDE // 2 + 1), slice(column - SIDE // 2, column + SIDE // 2 + 1)
-    levels = torch.arange(LEVELS)[:, None]
-    densities = []
-    for plane in planes:
-        distance = (levels - plane[window].flatten() * (LEVELS - 1)) / 0.5
-        weight = torch.sigmoid(distance) * torch.sigmoid(-distance)
-        densities.append(weight / weight.sum(dim=0))
-    value, neighbor = densities
-    return neighbor @ value.T / SIDE**2
+    """Joint density around a pixel of a plane (H, W): neighbor levels by value levels."""
+    reach = SIDE // 2 + 1  # a window and the neighbors of its pixels
+    patch = gray[row - reach : row + reach + 1, column - reach : column + reach + 1][None, None]
+    (density,) = joint_densities(patch, neighbor_weights('uniform'), LEVELS, windows=(SIDE,))
+    return density[0, :, :, 0, reach, reach]
 
 
 def hellinger(p: torch.Tensor, q: torch.Tensor) -> float:

@@ -21,6 +21,7 @@ import basicsr_entropy  # noqa: F401  (makes basicsr importable)
 
 # isort: split
 from basicsr.metrics import calculate_niqe, calculate_psnr, calculate_ssim
+from basicsr.utils import img2tensor
 from rich.progress import track
 
 from basicsr_entropy.losses import SpatialEntropyLoss
@@ -33,10 +34,6 @@ SIGMA = 4.0  # of the blur that separates detail from brightness, in pixels
 def detail(image: np.ndarray) -> np.ndarray:
     gray = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_BGR2GRAY)
     return gray - cv2.GaussianBlur(gray, (0, 0), SIGMA)
-
-
-def tensor(image: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(image[..., ::-1].astype(np.float32) / 255).permute(2, 0, 1)[None]
 
 
 def measure(image: np.ndarray, truth: np.ndarray, args: argparse.Namespace, distances: dict) -> dict[str, float]:
@@ -53,9 +50,10 @@ def measure(image: np.ndarray, truth: np.ndarray, args: argparse.Namespace, dist
         values['lpips_gt_mean'] = calculate_lpips(np.round(scaled), truth, trunk=args.lpips_trunk)
     if args.niqe:
         values['niqe'] = calculate_niqe(image, crop_border=0)
+    pred, target = (tensor[None] for tensor in img2tensor([each.astype(np.float32) / 255 for each in (image, truth)]))
     with torch.inference_mode():
         for name, distance in distances.items():
-            values[name] = distance(tensor(image), tensor(truth)).item()
+            values[name] = distance(pred, target).item()
     values['detail'] = detail(image).std() / detail(truth).std()
     return {name: round(float(value), 5) for name, value in values.items()}
 

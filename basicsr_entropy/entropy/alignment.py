@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import torch
 
-from basicsr_entropy._blur import blurred, gaussian_kernel
+from basicsr_entropy._blur import blurred
 
 Align = Literal['none', 'mean', 'local']
 ALIGN: tuple[Align, ...] = get_args(Align)
@@ -48,4 +48,4 @@ def aligned(
         means = [(image - low).mean(dim=(1, 2, 3), keepdim=True) for image in (pred, target)]
         return (pred - low) * (means[1] / means[0].clamp_min(MIN_MEAN * (high - low))) + low
     # the blur is linear: blurring the difference is blurring both
-    return pred + blurred(target - pred, gaussian_kernel(sigma), 'reflect')
+    return pred + blurred(target - pred, sigma, 'reflect')

@@ -7,8 +7,7 @@ the mean of their product over a local window, give the local joint density of L
 
 import torch
 
-from basicsr_entropy._blur import check_sigma
-from basicsr_entropy._checks import check_choice
+from basicsr_entropy._checks import check_choice, check_positive
 from basicsr_entropy._color import LUMA
 from basicsr_entropy.entropy.alignment import ALIGN, Align, aligned
 from basicsr_entropy.entropy.backends import BACKENDS, BackendName, local_divergence
@@ -70,13 +69,9 @@ def spatial_divergence(
     """
     check_choice('divergence', divergence, DIVERGENCES)
     check_choice('align', align, ALIGN)
-    check_sigma('align_sigma', align_sigma)
+    check_positive('align_sigma', align_sigma, 'pixels')
     check_images(pred, target)
-    if align != 'none':
-        pred, target = (image.to(_precision(pred, target)) for image in (pred, target))
-        with torch.autocast(pred.device.type, enabled=False):
-            pred = aligned(pred, target, align, align_sigma, options.value_range)
-    return _joint_functional(pred, target, weights, divergence, options, pixel_weight, backend)
+    return _joint_functional(pred, target, weights, divergence, options, pixel_weight, backend, align, align_sigma)
 
 
 def spatial_entropy(
@@ -150,13 +145,16 @@ def _joint_functional(
     options: DensityOptions,
     pixel_weight: torch.Tensor | None,
     backend: str,
+    align: Align = 'none',
+    align_sigma: float = 4.0,
 ) -> torch.Tensor:
     check_choice('backend', backend, BACKENDS)
-    dtype = _precision(pred, target)
+    dtype = torch.promote_types(torch.promote_types(pred.dtype, target.dtype), torch.float32)
     # autocast would run convolutions and matrix products in half precision
     with torch.autocast(pred.device.type, enabled=False):
+        pred, target = pred.to(dtype), target.to(dtype)
         unit_planes = []
-        for image in (pred.to(dtype), target.to(dtype)):
+        for image in (aligned(pred, target, align, align_sigma, options.value_range), target):
             value = _in_unit_range(_luma(image) if options.gray else image, options)
             neighbor = neighbor_values(value, weights.to(image.device), across_channels=options.published)
             unit_planes += [value.flatten(0, 1), neighbor.flatten(0, 1)]
@@ -177,10 +175,6 @@ def _joint_functional(
             results.append(result)
         result = torch.stack(results).mean(dim=0)
         return result if pixel_weight is not None else result.unflatten(0, shape[:2])
-
-
-def _precision(pred: torch.Tensor, target: torch.Tensor) -> torch.dtype:
-    return torch.promote_types(torch.promote_types(pred.dtype, target.dtype), torch.float32)
 
 
 def _luma(image: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,7 @@ They need torch only, except MixedLoss and GTMeanLoss, which read BasicSR's regi
 """
 
 from basicsr_entropy.losses.blur_loss import GaussianBlurL1Loss
-from basicsr_entropy.losses.calling import call_loss, check_call_signature
+from basicsr_entropy.losses.calling import build_loss, call_loss, check_call_signature
 from basicsr_entropy.losses.entropy_loss import SpatialEntropyLoss
 from basicsr_entropy.losses.gt_mean_loss import GTMeanLoss
 from basicsr_entropy.losses.high_pass_loss import HighPassLoss
@@ -16,6 +16,7 @@ __all__ = [
     'HighPassLoss',
     'MixedLoss',
     'SpatialEntropyLoss',
+    'build_loss',
     'call_loss',
     'check_call_signature',
 ]

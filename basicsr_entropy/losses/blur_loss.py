@@ -1,14 +1,14 @@
 """L1 distance of blurred images: compares local brightness and color, not detail."""
 
 import torch
-from torch import nn
 
-from basicsr_entropy._blur import blurred, gaussian_kernel
+from basicsr_entropy._blur import blurred
 from basicsr_entropy._checks import is_integer
-from basicsr_entropy.losses.reduction import Reduction, check_reduction, weighted_reduction
+from basicsr_entropy.losses.filtered_loss import FilteredLoss
+from basicsr_entropy.losses.reduction import Reduction
 
 
-class GaussianBlurL1Loss(nn.Module):
+class GaussianBlurL1Loss(FilteredLoss):
     """L1 distance of two images after a Gaussian blur, used in low-light enhancement to match the exposure.
 
     Args:
@@ -27,8 +27,6 @@ class GaussianBlurL1Loss(nn.Module):
         0.1
     """
 
-    blur: torch.Tensor
-
     def __init__(
         self,
         loss_weight: float = 1.0,
@@ -36,34 +34,12 @@ class GaussianBlurL1Loss(nn.Module):
         sigma: float = 3.0,
         kernel_size: int | None = None,
     ) -> None:
-        super().__init__()
-        check_reduction(reduction)
+        super().__init__(loss_weight, reduction)
         if not sigma > 0:
             raise ValueError(f'sigma: must be positive, got {sigma}')
         if kernel_size is not None and (not is_integer(kernel_size, 1) or kernel_size % 2 == 0):
             raise ValueError(f'kernel_size: must be an odd integer, got {kernel_size!r}')
-        self.loss_weight, self.reduction = loss_weight, reduction
-        self.register_buffer('blur', gaussian_kernel(sigma, kernel_size), persistent=False)
+        self.sigma, self.kernel_size = sigma, kernel_size
 
-    def forward(
-        self, pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None, **kwargs: object
-    ) -> torch.Tensor:
-        """Computes the loss of two batches of images.
-
-        Args:
-            pred: Shape (N, C, H, W).
-            target: Same shape.
-            weight: Element-wise weights of shape (N, C or 1, H, W).
-            **kwargs: Ignored; BasicSR passes further arguments to some losses.
-
-        Returns:
-            Scalar, or (N, C, H, W) for reduction 'none'.
-
-        Raises:
-            ValueError: If the shapes differ, or the weights do not fit.
-        """
-        if pred.shape != target.shape:
-            raise ValueError(f'pred: must have the shape of target, {tuple(target.shape)}, got {tuple(pred.shape)}')
-        # the blur is linear: blurring the difference is blurring both images
-        distance = blurred(pred - target, self.blur, 'replicate').abs()
-        return self.loss_weight * weighted_reduction(distance, weight, self.reduction)
+    def distance(self, difference: torch.Tensor) -> torch.Tensor:
+        return blurred(difference, self.sigma, 'replicate', self.kernel_size).abs()

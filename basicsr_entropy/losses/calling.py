@@ -1,9 +1,32 @@
-"""Calling any registered loss on a prediction and a target, whatever its signature."""
+"""Building any registered loss, and calling it on a prediction and a target, whatever its signature."""
 
 import inspect
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
+
+
+def build_loss(options: Mapping[str, Any], path: str) -> nn.Module:
+    """Builds a loss of BasicSR's registry that can be called as loss(pred) or loss(pred, target).
+
+    Args:
+        options: Its `type` and its arguments.
+        path: Path of these options, for error messages.
+
+    Raises:
+        KeyError: If the type or an option is unknown.
+        ValueError: If the loss rejects an option or does not compare two images; the message begins with the path.
+    """
+    # imported here, because losses that contain no other need no basicsr
+    from basicsr.utils.registry import LOSS_REGISTRY
+
+    from basicsr_entropy.config import build
+
+    loss = build(LOSS_REGISTRY, options, path)
+    check_call_signature(loss, path)
+    return loss
 
 
 def check_call_signature(loss: nn.Module, path: str) -> None:

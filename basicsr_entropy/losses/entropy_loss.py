@@ -8,8 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from basicsr_entropy._blur import check_sigma
-from basicsr_entropy._checks import check_choice
+from basicsr_entropy._checks import check_choice, check_positive
 from basicsr_entropy.entropy import ALIGN, BACKENDS, DIVERGENCES, DensityOptions, neighbor_weights, spatial_divergence
 from basicsr_entropy.entropy.alignment import Align
 from basicsr_entropy.entropy.backends import BackendName
@@ -106,7 +105,7 @@ class SpatialEntropyLoss(nn.Module):
         check_choice('divergence', divergence, DIVERGENCES)
         check_choice('backend', backend, BACKENDS)
         check_choice('align', align, ALIGN)
-        check_sigma('align_sigma', align_sigma)
+        check_positive('align_sigma', align_sigma, 'pixels')
         self.options = DensityOptions(
             levels=levels,
             kernel=kernel,

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from basicsr_entropy._checks import check_positive
 from basicsr_entropy._color import LUMA
-from basicsr_entropy.losses.calling import call_loss, check_call_signature
+from basicsr_entropy.losses.calling import build_loss, call_loss
 
 MIN_MEAN = 1e-3  # the gain of a prediction that is black stays finite
 
@@ -42,19 +43,12 @@ class GTMeanLoss(nn.Module):
     """
 
     def __init__(self, loss: Mapping[str, Any], loss_weight: float = 1.0, sigma: float = 0.1) -> None:
-        # imported here, because the other losses need no basicsr
-        from basicsr.utils.registry import LOSS_REGISTRY
-
-        from basicsr_entropy.config import build
-
         super().__init__()
         if not isinstance(loss, Mapping):
             raise ValueError(f'loss: must be the options of a loss, e.g. {{type: L1Loss}}, got {loss!r}')
-        if isinstance(sigma, bool) or not isinstance(sigma, (int, float)) or not sigma > 0:
-            raise ValueError(f'sigma: must be a positive number, got {sigma!r}')
+        check_positive('sigma', sigma)
         self.loss_weight, self.sigma = loss_weight, sigma
-        self.loss = build(LOSS_REGISTRY, loss, 'loss')
-        check_call_signature(self.loss, 'loss')
+        self.loss = build_loss(loss, 'loss')
 
     def forward(
         self, pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None, **kwargs: object

@@ -3,16 +3,16 @@
 from typing import Literal, get_args
 
 import torch
-from torch import nn
 
-from basicsr_entropy._blur import blurred, check_sigma, gaussian_kernel
-from basicsr_entropy._checks import check_choice
-from basicsr_entropy.losses.reduction import Reduction, check_reduction, weighted_reduction
+from basicsr_entropy._blur import blurred
+from basicsr_entropy._checks import check_choice, check_positive
+from basicsr_entropy.losses.filtered_loss import FilteredLoss
+from basicsr_entropy.losses.reduction import Reduction
 
 Norm = Literal['l1', 'l2']
 
 
-class HighPassLoss(nn.Module):
+class HighPassLoss(FilteredLoss):
     """Distance of two images without their local means, pixel by pixel.
 
     L1 of images leaves detail underweighted where brightness is off. This loss compares detail alone: the difference
@@ -35,38 +35,14 @@ class HighPassLoss(nn.Module):
         True
     """
 
-    kernel: torch.Tensor
-
     def __init__(
         self, loss_weight: float = 1.0, reduction: Reduction = 'mean', norm: Norm = 'l1', sigma: float = 4.0
     ) -> None:
-        super().__init__()
-        check_reduction(reduction)
+        super().__init__(loss_weight, reduction)
         check_choice('norm', norm, get_args(Norm))
-        check_sigma('sigma', sigma)
-        self.loss_weight, self.reduction, self.norm = loss_weight, reduction, norm
-        self.register_buffer('kernel', gaussian_kernel(sigma), persistent=False)
+        check_positive('sigma', sigma, 'pixels')
+        self.norm, self.sigma = norm, sigma
 
-    def forward(
-        self, pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None, **kwargs: object
-    ) -> torch.Tensor:
-        """Computes the loss of two batches of images.
-
-        Args:
-            pred: Shape (N, C, H, W).
-            target: Same shape.
-            weight: Element-wise weights of shape (N, C or 1, H, W).
-            **kwargs: Ignored; BasicSR passes further arguments to some losses.
-
-        Returns:
-            Scalar, or (N, C, H, W) for reduction 'none'.
-
-        Raises:
-            ValueError: If the shapes differ, or the weights do not fit.
-        """
-        if pred.shape != target.shape:
-            raise ValueError(f'pred: must have the shape of target, {tuple(target.shape)}, got {tuple(pred.shape)}')
-        difference = pred - target
-        difference = difference - blurred(difference, self.kernel, 'reflect')
-        distance = difference.abs() if self.norm == 'l1' else difference.square()
-        return self.loss_weight * weighted_reduction(distance, weight, self.reduction)
+    def distance(self, difference: torch.Tensor) -> torch.Tensor:
+        detail = difference - blurred(difference, self.sigma, 'reflect')
+        return detail.abs() if self.norm == 'l1' else detail.square()

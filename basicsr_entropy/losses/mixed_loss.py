@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from basicsr_entropy.losses.calling import call_loss, check_call_signature
+from basicsr_entropy.losses.calling import build_loss, call_loss
 
 
 class MixedLoss(nn.Module):
@@ -40,20 +40,11 @@ class MixedLoss(nn.Module):
     """
 
     def __init__(self, losses: Sequence[Mapping[str, Any]], loss_weight: float = 1.0) -> None:
-        # imported here, because the other losses need no basicsr
-        from basicsr.utils.registry import LOSS_REGISTRY
-
-        from basicsr_entropy.config import build
-
         super().__init__()
         if isinstance(losses, (str, Mapping)) or not losses:
             raise ValueError(f'losses: must be a list of loss options, got {losses!r}')
         self.loss_weight = loss_weight
-        self.losses = nn.ModuleList()
-        for index, options in enumerate(losses):
-            loss = build(LOSS_REGISTRY, options, f'losses[{index}]')
-            check_call_signature(loss, f'losses[{index}]')
-            self.losses.append(loss)
+        self.losses = nn.ModuleList(build_loss(each, f'losses[{index}]') for index, each in enumerate(losses))
         self.names = _numbered([options['type'] for options in losses])
         self.terms: dict[str, torch.Tensor] = {}
         self.total: torch.Tensor | None = None

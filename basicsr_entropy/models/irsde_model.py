@@ -14,13 +14,11 @@ from basicsr.metrics import calculate_metric
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger, imwrite, tensor2img
 from basicsr.utils.dist_util import get_dist_info, master_only
-from basicsr.utils.registry import LOSS_REGISTRY
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from basicsr_entropy.config import build
-from basicsr_entropy.losses import call_loss, check_call_signature
+from basicsr_entropy.losses import build_loss, call_loss
 from basicsr_entropy.models.complexity import complexity
 from basicsr_entropy.models.networks import check_conditional_network
 from basicsr_entropy.models.optimizers import OPTIMIZERS, build_optimizer
@@ -98,9 +96,8 @@ class IRSDEModel(SRModel):
             name, path = key.removesuffix('_opt'), f'train.{key}'
             keys = LossKeys.read({key: value for key, value in options.items() if key in LossKeys.model_fields}, path)
             arguments = {key: value for key, value in options.items() if key not in LossKeys.model_fields}
-            self.losses[name] = build(LOSS_REGISTRY, arguments, path)
+            self.losses[name] = build_loss(arguments, path)
             self.compared[name] = keys.compare
-            check_call_signature(self.losses[name], path)
             get_root_logger().info(f'Loss l_{name}: {options["type"]} on {keys.compare}')
         if not self.losses:
             raise ValueError(
