@@ -41,8 +41,10 @@ def decode_image(content: bytes, name: str, flags: int = _UPRIGHT) -> np.ndarray
 
 
 def to_float(image: np.ndarray) -> np.ndarray:
-    """Converts an unsigned integer image to float32, range [0, 1]; a float32 image is returned unchanged."""
-    return image if image.dtype == np.float32 else image.astype(np.float32) / np.iinfo(image.dtype).max
+    """Converts an image to float32, range [0, 1], from unsigned integers or floats; float32 is returned unchanged."""
+    if np.issubdtype(image.dtype, np.floating):
+        return image.astype(np.float32, copy=False)
+    return image.astype(np.float32) / np.iinfo(image.dtype).max
 
 
 @contextmanager

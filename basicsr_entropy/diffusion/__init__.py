@@ -1,5 +1,6 @@
 """The mean-reverting diffusion process and its samplers. Depends on torch only: no BasicSR, no network, no loss."""
 
+from basicsr_entropy.diffusion.condition import LIFTS, Condition
 from basicsr_entropy.diffusion.ensemble import SelfEnsemble
 from basicsr_entropy.diffusion.process import PREDICTIONS, MeanRevertingSDE
 from basicsr_entropy.diffusion.samplers import FORMS, ORDERS, SAMPLERS, Network, Sampler, StepAware, sample
@@ -9,12 +10,14 @@ from basicsr_entropy.diffusion.tiling import MODES, TiledNetwork, Tiling, sample
 
 __all__ = [
     'FORMS',
+    'LIFTS',
     'MODES',
     'ORDERS',
     'PREDICTIONS',
     'SAMPLERS',
     'SCHEDULES',
     'SPACINGS',
+    'Condition',
     'MeanRevertingSDE',
     'Network',
     'Sampler',

@@ -12,13 +12,14 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from basicsr_entropy._checks import check_choice, check_seed
 from basicsr_entropy._errors import first_line
 from basicsr_entropy.config import build, construct, read_option_file
-from basicsr_entropy.diffusion import SAMPLERS, MeanRevertingSDE, Sampler
+from basicsr_entropy.diffusion import SAMPLERS, Sampler
 from basicsr_entropy.diffusion.samplers import Callback, SamplerType
 from basicsr_entropy.diffusion.tiling import Tiling
 from basicsr_entropy.inference.images import ImageKind, image_to_tensor
 from basicsr_entropy.inference.pretrained import Pretrained, read_pretrained
 from basicsr_entropy.models.execution import Execution, Precision
 from basicsr_entropy.models.networks import check_conditional_network
+from basicsr_entropy.models.options import process_and_condition
 from basicsr_entropy.models.restore import restore
 from basicsr_entropy.models.weights import load_weights
 
@@ -76,7 +77,8 @@ class Enhancer:
         check_choice('dtype', dtype, DTYPES)
         check_seed('seed', seed)
         self.device = _usable_device(device)
-        self.process = construct(MeanRevertingSDE, pretrained.sde, 'sde').to(self.device)
+        process, self.condition = process_and_condition(pretrained.sde)
+        self.process = process.to(self.device)
         self.own_sampler = pretrained.sampler
         self.sampler = self._with_steps(self._sampler(sampler), steps)
         self.tiling = construct(Tiling, tile, 'tile') if isinstance(tile, Mapping) else tile
@@ -195,6 +197,7 @@ class Enhancer:
             self.process,
             self.net,
             rgb.to(self.device),
+            condition=self.condition,
             seed=self.seed,
             tiling=self.tiling,
             execution=self.execution,

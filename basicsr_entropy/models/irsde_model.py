@@ -45,7 +45,8 @@ class IRSDEModel(SRModel):
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.options = IRSDEOptions.of(opt)
-        self.process, self.tiling = self.options.process(), self.options.tiling()
+        self.process, self.condition = self.options.process(), self.options.condition()
+        self.tiling = self.options.tiling()
         self.sampler, self.execution = self.options.sampler_options.sampler(), self.options.execution()
         check_conditional_network(opt['network_g'], 'network_g')
         super().__init__(opt)
@@ -109,8 +110,19 @@ class IRSDEModel(SRModel):
         """An optimizer by its name in `OPTIMIZERS`."""
         return build_optimizer(optim_type, params, 'train.optim_g', lr=lr, **kwargs)
 
+    def feed_data(self, data: Mapping[str, Any]) -> None:
+        super().feed_data(data)
+        histogram = data.get('lq_histogram')
+        self.histogram = None if histogram is None else histogram.to(self.device)
+
     def optimize_parameters(self, current_iter: int) -> None:
-        mu, x0 = self.progressive_crop.crop(self.lq, self.gt, current_iter)
+        lq, x0 = self.progressive_crop.crop(self.lq, self.gt, current_iter)
+        if self.condition.lift == 'auto' and self.histogram is None:
+            raise ValueError(
+                'sde.condition.lift: auto needs the histogram of each whole image, which LowLightPairedDataset and '
+                'SyntheticLowLightDataset give beside their crops; use lift: gamma with other datasets'
+            )
+        mu = self.condition(lq, None if self.histogram is None else self.histogram[: len(lq)])
         # one timestep per image, from torch's own generators, which manual_seed seeds
         t = torch.randint(1, self.process.timesteps + 1, (x0.shape[0],), device=self.device)
         noise = torch.randn_like(x0)
@@ -172,6 +184,7 @@ class IRSDEModel(SRModel):
             self.process,
             net,
             self.lq,
+            condition=self.condition,
             sampler=self.sampler,
             seed=sampling.seed,
             tiling=self.tiling,

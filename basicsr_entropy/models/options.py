@@ -1,20 +1,27 @@
 """The sections of an option file that `IRSDEModel` reads beside BasicSR's."""
 
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 from typing_extensions import Self
 
 from basicsr_entropy.config import OptionFile, PositiveNumber, Section, Seed, Train, Val, construct, section_of
-from basicsr_entropy.diffusion import MeanRevertingSDE, Sampler
+from basicsr_entropy.diffusion import Condition, MeanRevertingSDE, Sampler
 from basicsr_entropy.diffusion.tiling import Tiling
 from basicsr_entropy.models.execution import Execution
 from basicsr_entropy.models.networks import check_conditional_network
 
-ProcessOptions = section_of(MeanRevertingSDE)
 TilingOptions = section_of(Tiling)
 ExecutionOptions = section_of(Execution)
+
+
+class ProcessOptions(section_of(MeanRevertingSDE)):  # type: ignore[misc]
+    """The mean-reverting diffusion process."""
+
+    condition: section_of(Condition) = section_of(Condition)()  # type: ignore[valid-type]
+    """What the process starts from and the network is given: the low-light image, or a brighter version of it."""
 
 
 class SamplerOptions(section_of(Sampler)):  # type: ignore[misc]
@@ -60,7 +67,7 @@ class IRSDEVal(Val):
 class IRSDEOptions(OptionFile, ExecutionOptions):  # type: ignore[misc, valid-type]
     """An option file of `IRSDEModel`."""
 
-    sde: ProcessOptions = ProcessOptions()  # type: ignore[valid-type]
+    sde: ProcessOptions = ProcessOptions()
     """The mean-reverting diffusion process."""
     train: IRSDETrain | None = None
     """Losses, optimizer and schedule; required for training."""
@@ -91,7 +98,11 @@ class IRSDEOptions(OptionFile, ExecutionOptions):  # type: ignore[misc, valid-ty
 
     def process(self) -> MeanRevertingSDE:
         """A new process."""
-        return construct(MeanRevertingSDE, self.sde.model_dump(), 'sde')  # type: ignore[attr-defined]
+        return process_and_condition(self.sde.model_dump())[0]
+
+    def condition(self) -> Condition:
+        """How a low-light image becomes the condition of the process."""
+        return process_and_condition(self.sde.model_dump())[1]
 
     def tiling(self) -> Tiling | None:
         """Tiles of large images; None for none."""
@@ -112,3 +123,14 @@ class IRSDEOptions(OptionFile, ExecutionOptions):  # type: ignore[misc, valid-ty
         except ValueError as error:
             raise ValueError(f'val.sampler.{error}') from error
         return self
+
+
+def process_and_condition(sde: Mapping[str, Any]) -> tuple[MeanRevertingSDE, Condition]:
+    """What the section `sde` of an option file or a model file describes.
+
+    Raises:
+        KeyError: If an option is unknown.
+        ValueError: If a value has the wrong type or is out of range.
+    """
+    process = {key: value for key, value in sde.items() if key != 'condition'}
+    return construct(MeanRevertingSDE, process, 'sde'), construct(Condition, sde.get('condition'), 'sde.condition')

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from basicsr_entropy.archs.global_mean import global_mean_statistics
-from basicsr_entropy.diffusion import MeanRevertingSDE, Sampler
+from basicsr_entropy.diffusion import Condition, MeanRevertingSDE, Sampler
 from basicsr_entropy.diffusion.tiling import Tiling, sample_tiled
 from basicsr_entropy.models.execution import Execution
 
@@ -15,8 +15,9 @@ from basicsr_entropy.models.execution import Execution
 def restore(
     process: MeanRevertingSDE,
     net: nn.Module,
-    mu: torch.Tensor,
+    images: torch.Tensor,
     *,
+    condition: Condition = Condition(),  # noqa: B008  (it is frozen)
     sampler: Sampler,
     seed: int,
     tiling: Tiling | None = None,
@@ -27,8 +28,9 @@ def restore(
 
     Args:
         process: The SDE.
-        net: Called as net(x_t, mu, t); in evaluation mode, on mu's device.
-        mu: Degraded images, shape (N, C, H, W), range [0, 1].
+        net: Called as net(x_t, mu, t); in evaluation mode, on the images' device.
+        images: Degraded images, shape (N, C, H, W), range [0, 1].
+        condition: How they become the condition mu.
         sampler: Type of the sampler, number of steps and timestep spacing.
         seed: Seed of all random numbers.
         tiling: Tiles of images larger than one; None samples images whole.
@@ -36,16 +38,16 @@ def restore(
         **options: More of `sample_tiled`'s and `sample`'s.
 
     Returns:
-        Restored images, shape of mu, not clamped.
+        Restored images, shape of `images`, not clamped.
     """
     return sample_tiled(
         process,
         execution.wrap(net),
-        mu,
+        condition(images),
         tiling,
         sampler=sampler,
         multiple=getattr(net, 'size_multiple', 1),
         global_statistics=partial(global_mean_statistics, net),
-        generator=torch.Generator(mu.device).manual_seed(seed),
+        generator=torch.Generator(images.device).manual_seed(seed),
         **options,
     )

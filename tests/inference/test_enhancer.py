@@ -7,7 +7,7 @@ from PIL import Image
 
 from basicsr_entropy.data.datasets.degradation import LowLightDegradation
 from basicsr_entropy.data.datasets.demo_photographs import read_photograph
-from basicsr_entropy.diffusion import SAMPLERS, Sampler, sample
+from basicsr_entropy.diffusion import SAMPLERS, Condition, Sampler, sample
 from basicsr_entropy.diffusion.tiling import Tiling
 from basicsr_entropy.inference.enhancer import Enhancer
 from basicsr_entropy.inference.pretrained import write_pretrained
@@ -25,6 +25,17 @@ def test_result_is_a_sample_of_the_model(pretrained, image):
     assert torch.equal(enhancer(image), expected)
     assert torch.equal(enhancer(image), expected)  # the seed applies to each image
     assert not torch.equal(Enhancer(pretrained, seed=4, device='cpu')(image), expected)
+
+
+@pytest.mark.parametrize('tile', [None, Tiling(24, 8)])
+def test_tiles_are_lifted_as_the_whole_image_is(pretrained, image, tile):
+    condition, seen = {'lift': 'auto', 'mean': 0.4}, []
+    enhancer = Enhancer(pretrained._replace(sde={**pretrained.sde, 'condition': condition}), tile=tile)
+    enhancer.net.register_forward_hook(lambda net, inputs, output: seen.append(inputs[1].clone()))
+    enhancer(image)
+    whole = Condition(**condition)(image)
+    assert whole.mean().item() == pytest.approx(0.4, abs=0.01)
+    torch.testing.assert_close(seen[0][..., :16, :16], whole[..., :16, :16])
 
 
 def test_every_kind_of_image_gives_the_same_result(pretrained):

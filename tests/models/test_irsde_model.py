@@ -1,4 +1,5 @@
 import copy
+import math
 from types import SimpleNamespace
 
 import cv2
@@ -59,6 +60,29 @@ def test_a_step_moves_the_weights_whatever_is_predicted_and_compared(options, ba
     assert log['l_entropy'] > 0
     assert torch.isfinite(weights(model)).all()
     assert not torch.equal(before, weights(model))
+
+
+def test_training_and_sampling_start_from_the_lifted_image(options, batch):
+    """The condition of crops is that of the whole images, whose histogram the dataset gives."""
+    model = build_model(options(sde__condition={'lift': 'auto', 'mean': 0.5}))
+    seen = []
+    for net in (model.net_g, model.net_g_ema):
+        net.register_forward_hook(lambda net, inputs, output: seen.append(inputs[1].detach().clone()))
+    histogram = torch.zeros(2, 256)
+    histogram[:, 64] = 1  # flat images, of which these crops are untypical
+    one_step(model, {**batch, 'lq_histogram': histogram})
+    exponent = math.log(0.5) / math.log(64 / 255)
+    torch.testing.assert_close(seen[0], batch['lq'] ** exponent)
+
+    model.feed_data(batch)
+    model.test()
+    assert seen[1].mean(dim=(1, 2, 3)).tolist() == pytest.approx([0.5, 0.5], abs=0.01)
+
+
+def test_refuses_crops_of_unknown_images_for_automatic_lift(options, batch):
+    model = build_model(options(sde__condition={'lift': 'auto'}))
+    with pytest.raises(ValueError, match='sde.condition.lift: auto needs the histogram .* use lift: gamma with other'):
+        one_step(model, batch)
 
 
 def test_every_loss_is_logged_apart_under_its_name(options, batch):

@@ -12,6 +12,10 @@ TRAIN_PHOTOGRAPHS = ('astronaut', 'rocket', 'motorcycle_left', 'motorcycle_right
 TEST_PHOTOGRAPHS = ('chelsea', 'coffee')
 TILE = 256  # side length of an image in pixels
 DARK_VERSIONS = 2  # of each training tile
+# one kind of night, which a few hundred iterations can learn
+DEGRADATION = LowLightDegradation(
+    exposure=(3.0, 4.0), local_exposure=(0.0, 1.0), contrast=(1.0, 1.3), warmth=(0.0, 0.1)
+)
 
 
 def write_demo_dataset(out: str | Path, seed: int = 0) -> dict[str, int]:
@@ -30,14 +34,14 @@ def write_demo_dataset(out: str | Path, seed: int = 0) -> dict[str, int]:
         FileExistsError: If the folder of a split exists.
         OSError: If an image cannot be written.
     """
-    out, degrade, rng = Path(out), LowLightDegradation(), np.random.default_rng(seed)
+    out, rng = Path(out), np.random.default_rng(seed)
     for folder in ('Train', 'Test'):
         if (out / folder).exists():
             raise FileExistsError(f'{out / folder} exists; remove it, or choose another folder')
     counts = {'Train': 0, 'Test': 0}
 
     def write(folder: str, name: str, image: np.ndarray) -> None:
-        for role, values in (('target', image), ('input', degrade(image / 255, rng) * 255)):
+        for role, values in (('target', image), ('input', DEGRADATION(image, rng) * 255)):
             path = out / folder / role / f'{name}.png'
             path.parent.mkdir(parents=True, exist_ok=True)
             if not cv2.imwrite(str(path), np.round(values).astype(np.uint8)):

@@ -1,7 +1,7 @@
 """Paired low-light dataset, read from published folders, LMDB databases or mmengine's file backends."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,13 @@ from torch.utils.data import Dataset
 from torchvision.transforms.functional import normalize
 
 from basicsr_entropy._images import size_of, to_float
+from basicsr_entropy._levels import level_histogram
 from basicsr_entropy.config import dataset_path
 from basicsr_entropy.data.datasets.options import LowLightDataset, PairedOptions
 from basicsr_entropy.data.datasets.transforms import Augmentation
 from basicsr_entropy.data.sets.selection import select_split
+
+OVERVIEW_SIZE = 128  # enough pixels for the histogram of an image
 
 
 class LowLightPairedDataset(Dataset):
@@ -37,7 +40,8 @@ class LowLightPairedDataset(Dataset):
         mean, std, color, scale: As in PairedImageDataset; scale is 1 by default.
 
     Items are dicts with lq and gt, float32 RGB tensors (3, H, W), range [0, 1] before mean and std, and lq_path and
-    gt_path, file paths or LMDB keys. 16-bit images keep their precision.
+    gt_path, file paths or LMDB keys. 16-bit images keep their precision. In training, lq_histogram is the
+    `level_histogram` (256,) of the lq image that was cropped.
 
     Raises:
         KeyError: If an option is unknown or missing.
@@ -69,11 +73,13 @@ class LowLightPairedDataset(Dataset):
         pair = self.pairs[index]
         # mixed here and not in the model: works with every model, and uses the generator that BasicSR seeds per worker
         images = self.augmentation.mix(self._images(index), lambda: self._images(random.randrange(len(self))))
-        lq, gt = to_tensors(list(images), self.options)
-        return {'lq': lq, 'gt': gt, 'lq_path': pair.lq, 'gt_path': pair.gt}
+        return make_item(images, self.options, pair.lq, pair.gt)
 
-    def _images(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """lq and gt of a pair, (H, W, 3), with the files' dtype or float32; in training cropped and augmented."""
+    def _images(self, index: int) -> tuple[np.ndarray, ...]:
+        """lq and gt of a pair, (H, W, 3), with the files' dtype or float32.
+
+        In training they are cropped and augmented, and followed by the histogram of the whole lq image.
+        """
         pair = self.pairs[index]
         with self._split.open('lq', pair.lq) as lq, self._split.open('gt', pair.gt) as gt:
             if gt.shape[:2] != (lq.shape[0] * self.scale, lq.shape[1] * self.scale):
@@ -82,15 +88,16 @@ class LowLightPairedDataset(Dataset):
                     f'{self.where}: sizes do not fit{times}: {pair.lq} is {size_of(lq)}, {pair.gt} is {size_of(gt)}'
                 )
             if self.crop_size is not None:
-                original = gt.shape
+                small, original = overview(lq).copy(), gt.shape
                 lq, gt = self.augmentation.rescale(lq, gt)
                 check_crop(gt, self.crop_size, pair.gt, self.where, rescaled=gt.shape != original)
                 gt, lq = paired_random_crop(gt, lq, self.crop_size, self.scale)
             lq, gt = lq.copy(), gt.copy()  # copies the crop alone; views end with the context
-        if self.crop_size is not None:
-            gt, lq = augment([gt, lq], self.options.use_hflip, self.options.use_rot)
-            lq = self.augmentation.expose(lq)
-        return lq, gt
+        if self.crop_size is None:
+            return lq, gt
+        gt, lq = augment([gt, lq], self.options.use_hflip, self.options.use_rot)
+        lq, small = self.augmentation.expose(lq, small)
+        return lq, gt, histogram_of(small)
 
 
 def check_crop(image: np.ndarray, size: int, name: str, where: str, rescaled: bool = False) -> None:
@@ -109,6 +116,33 @@ def check_crop(image: np.ndarray, size: int, name: str, where: str, rescaled: bo
     if size > min(image.shape[:2]):
         now = ' (rescaled)' if rescaled else ''
         raise ValueError(f'{where}.gt_size: a crop of {size} is larger than {name}, which is {size_of(image)}{now}')
+
+
+def overview_step(image: np.ndarray) -> int:
+    """The n for which every n-th row and column of an image (H, W, C) are at most OVERVIEW_SIZE."""
+    return -(-max(image.shape[:2]) // OVERVIEW_SIZE)
+
+
+def overview(image: np.ndarray) -> np.ndarray:
+    """Every n-th row and column of an image (H, W, C), a view."""
+    step = overview_step(image)
+    return image[::step, ::step]
+
+
+def histogram_of(image: np.ndarray) -> np.ndarray:
+    """`level_histogram` of one image (H, W, C) as an array (256,)."""
+    return level_histogram(torch.from_numpy(to_float(image))[None])[0].numpy()
+
+
+def make_item(
+    images: Sequence[np.ndarray], options: LowLightDataset, lq_path: str, gt_path: str
+) -> dict[str, torch.Tensor | str]:
+    """The item of a dataset: lq, gt, and in training the histogram of lq."""
+    lq, gt = to_tensors(list(images[:2]), options)
+    item: dict[str, torch.Tensor | str] = {'lq': lq, 'gt': gt, 'lq_path': lq_path, 'gt_path': gt_path}
+    if len(images) > 2:
+        item['lq_histogram'] = torch.from_numpy(images[2])
+    return item
 
 
 def to_tensors(images: list[np.ndarray], options: LowLightDataset) -> list[torch.Tensor]:

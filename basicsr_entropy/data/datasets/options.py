@@ -128,5 +128,14 @@ class SyntheticOptions(LowLightDataset):
     """Folder of normal-light photographs, or an LMDB database of them."""
     degradation: section_of(LowLightDegradation) = section_of(LowLightDegradation)()  # type: ignore[valid-type]
     """Parameters of the synthetic low-light degradation."""
+    gt_mean: Annotated[list[Probability], Len(2, 2)] | None = None
+    """Range `[low, high]` of the mean of the ground truth. A photograph outside it is brought to the nearer end by a
+    gamma curve before it is darkened, since dark photographs teach dark answers."""
     seed: Seed = 0
     """Seed of the degradation in validation and tests, where an image is degraded in the same way every time."""
+
+    @model_validator(mode='after')
+    def _range(self) -> Self:
+        if self.gt_mean is not None and self.gt_mean[0] > self.gt_mean[1]:
+            raise ValueError(f'gt_mean: must be two numbers, the lower first, got {self.gt_mean}')
+        return self

@@ -4,18 +4,28 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
-from basicsr.data.transforms import augment, paired_random_crop
+from basicsr.data.transforms import augment
 from torch.utils.data import Dataset
 
 from basicsr_entropy._images import to_float
+from basicsr_entropy._levels import exponents_for_mean
 from basicsr_entropy.config import construct, dataset_path
 from basicsr_entropy.data.datasets.degradation import LowLightDegradation
-from basicsr_entropy.data.datasets.lowlight_paired_dataset import check_crop, to_tensors
+from basicsr_entropy.data.datasets.lowlight_paired_dataset import (
+    check_crop,
+    histogram_of,
+    make_item,
+    overview,
+    overview_step,
+)
 from basicsr_entropy.data.datasets.options import SyntheticOptions
 from basicsr_entropy.data.datasets.transforms import Augmentation
 from basicsr_entropy.data.sets.image_sources import image_source
+
+GT_EXPONENTS = 0.3, 3.0  # of the gamma curve for gt_mean
 
 
 class SyntheticLowLightDataset(Dataset):
@@ -28,6 +38,7 @@ class SyntheticLowLightDataset(Dataset):
         dataroot_gt: Folder or LMDB database of normal-light photographs.
         io_backend: As in LowLightPairedDataset.
         degradation: Options of `LowLightDegradation`.
+        gt_mean: Range of the mean of the ground truth; photographs outside are brought to its nearer end.
         seed: Seed of the degradation in validation and testing; 0 by default.
         gt_size, gt_sizes, use_hflip, use_rot, rescale, mixup, mean, std, color: As in LowLightPairedDataset.
 
@@ -64,23 +75,40 @@ class SyntheticLowLightDataset(Dataset):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor | str]:
         path = self.paths[index]
         images = self.augmentation.mix(self._images(index), lambda: self._images(random.randrange(len(self))))
-        lq, gt = to_tensors(list(images), self.options)
-        return {'lq': lq, 'gt': gt, 'lq_path': path, 'gt_path': path}
+        return make_item(images, self.options, path, path)
 
-    def _images(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """A degraded photograph and the original, (H, W, 3), float32; in training cropped and augmented."""
-        path = self.paths[index]
-        with self._source.open(path) as gt:
-            if self.crop_size is not None:
-                original = gt.shape
-                (gt,) = self.augmentation.rescale(gt)
-                check_crop(gt, self.crop_size, path, self.where, rescaled=gt.shape != original)
-                gt, _ = paired_random_crop(gt, gt, self.crop_size, 1)
-            gt = to_float(gt)  # copies the crop alone
-        if self.crop_size is not None:
-            gt = augment(gt, self.options.use_hflip, self.options.use_rot)
-            # BasicSR seeds `random` in every worker
-            rng = np.random.default_rng(random.getrandbits(64))
-        else:
-            rng = np.random.default_rng([self.seed, index])
-        return self.degradation(gt, rng), gt
+    def _images(self, index: int) -> tuple[np.ndarray, ...]:
+        """A degraded photograph and the original, (H, W, 3), float32.
+
+        In training they are cropped and augmented, and followed by the histogram of the whole degraded photograph.
+        """
+        path, size = self.paths[index], self.crop_size
+        with self._source.open(path) as photograph:
+            gt = self._with_mean(photograph)
+            if size is None:
+                return self.degradation(gt, np.random.default_rng([self.seed, index])), to_float(gt.copy())
+            original = gt.shape
+            (gt,) = self.augmentation.rescale(gt)
+            check_crop(gt, size, path, self.where, rescaled=gt.shape != original)
+            rng = np.random.default_rng(random.getrandbits(64))  # BasicSR seeds `random` in every worker
+            scene, step = self.degradation.scene(gt, rng), overview_step(gt)
+            histogram = histogram_of(scene.render(gt, rng, slice(None, None, step), slice(None, None, step)))
+            top, left = (random.randint(0, side - size) for side in gt.shape[:2])
+            rows, columns = slice(top, top + size), slice(left, left + size)
+            lq, gt = scene.render(gt, rng, rows, columns), to_float(gt[rows, columns].copy())
+        lq, gt = augment([lq, gt], self.options.use_hflip, self.options.use_rot)
+        return lq, gt, histogram
+
+    def _with_mean(self, image: np.ndarray) -> np.ndarray:
+        """The image, brought into the range gt_mean of means by a gamma curve."""
+        if self.options.gt_mean is None:
+            return image
+        mean = float(to_float(overview(image)).mean())
+        wanted = min(max(mean, self.options.gt_mean[0]), self.options.gt_mean[1])
+        if wanted == mean:
+            return image
+        histogram = torch.from_numpy(histogram_of(overview(image)))[None]
+        exponent = exponents_for_mean(histogram, wanted, *GT_EXPONENTS).item()
+        largest = np.iinfo(image.dtype).max
+        curve = np.round(largest * np.linspace(0, 1, largest + 1) ** exponent).astype(image.dtype)
+        return cv2.LUT(image, curve) if image.dtype == np.uint8 else curve[image]

@@ -47,13 +47,16 @@ class Augmentation:
             for image, n in zip(images, times)
         )
 
-    def expose(self, lq: np.ndarray) -> np.ndarray:
-        """Multiplies an lq image by a random gain, if exposure_jitter is on.
+    def expose(self, *lq: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Multiplies lq images by one random gain, if exposure_jitter is on.
 
         Returns:
-            The image as float32, range [0, 1], since 8 bits would merge dark levels; or the image itself.
+            The images as float32, range [0, 1], since 8 bits would merge dark levels; or the images themselves.
         """
-        return lq if self.gains is None else (to_float(lq) * np.float32(random.uniform(*self.gains))).clip(0, 1)
+        if self.gains is None:
+            return lq
+        gain = np.float32(random.uniform(*self.gains))
+        return tuple((to_float(image) * gain).clip(0, 1) for image in lq)
 
     def mix(self, images: Sequence[np.ndarray], other: Callable[[], Sequence[np.ndarray]]) -> Sequence[np.ndarray]:
         """Mixup: blends a pair with another one, with probability `prob`.
@@ -61,7 +64,7 @@ class Augmentation:
         The weight is drawn from Beta(beta, beta), and is the same for lq and gt.
 
         Args:
-            images: lq and gt.
+            images: lq and gt, and the histogram of lq, which is blended alike.
             other: Draws another pair of the same sizes.
 
         Returns:

@@ -1,11 +1,11 @@
 import random
 
-import numpy as np
 import pytest
 import torch
 from helpers import photograph, write_image
 
-from basicsr_entropy.data.datasets import LowLightDegradation, SyntheticLowLightDataset
+from basicsr_entropy._levels import level_histogram
+from basicsr_entropy.data.datasets import SyntheticLowLightDataset
 from basicsr_entropy.data.prepare.encoding import LmdbFormat
 from basicsr_entropy.data.prepare.prepare import prepare_lmdb
 
@@ -19,39 +19,6 @@ def photographs(tmp_path):
 
 def dataset(root, **options):
     return SyntheticLowLightDataset({'dataroot_gt': str(root), 'name': 'photos', 'phase': 'val', **options})
-
-
-def test_darkens_by_the_stops_asked_for():
-    image = np.full((64, 64, 3), 0.8)
-    for stops in (2, 5):
-        camera = LowLightDegradation(exposure=(stops, stops), white_balance=(1, 1), full_well=(1e6, 1e6), bits=16)
-        dark = camera(image, np.random.default_rng(0))
-        assert dark.mean() == pytest.approx(0.8 * 2 ** (-stops / 2.2), rel=0.01)
-
-
-def test_noise_has_the_variance_of_counted_photons_and_readout():
-    image = np.full((200, 200, 3), 0.5)
-    camera = LowLightDegradation(
-        gamma=1, exposure=(2, 2), white_balance=(1, 1), full_well=(1000, 1000), read_noise=(0.005, 0.005), bits=16
-    )
-    dark = camera(image, np.random.default_rng(0))
-    assert dark.var() == pytest.approx(0.125 / 1000 + 0.005**2, rel=0.03)
-
-
-def test_quantises_and_stays_in_range():
-    image = np.random.default_rng(1).random((32, 32, 3))
-    dark = LowLightDegradation(bits=4)(image, np.random.default_rng(0))
-    assert dark.dtype == np.float32
-    assert 0 <= dark.min() <= dark.max() <= 1
-    np.testing.assert_allclose(dark * 15, np.round(dark * 15), atol=1e-5)
-
-
-def test_white_balance_leaves_green_alone():
-    image = np.full((64, 64, 3), 0.8)
-    camera = LowLightDegradation(gamma=1, exposure=(1, 1), white_balance=(0.5, 0.5), full_well=(1e7, 1e7), bits=16)
-    red, green, blue = camera(image, np.random.default_rng(0)).mean(axis=(0, 1))
-    assert red == pytest.approx(green / 2, rel=0.01)
-    assert blue == pytest.approx(green / 2, rel=0.01)
 
 
 def test_validation_is_the_same_every_time_and_another_for_each_image(photographs):
@@ -74,6 +41,28 @@ def test_training_is_new_every_time_and_repeats_from_a_seed(photographs):
     assert torch.equal(first['lq'], train[0]['lq'])
     assert not torch.equal(first['lq'], second['lq'])
     assert first['lq'].shape == (3, 16, 16)
+
+
+def test_crops_of_a_photograph_know_how_dark_the_whole_of_it_is(photographs):
+    even = {name: [0, 0] for name in ('local_exposure', 'shadows', 'vignette', 'light_sources', 'warmth')}
+    degradation = {**even, 'exposure': [2, 2], 'contrast': [1, 1]}
+    train = dataset(photographs, phase='train', gt_size=16, degradation=degradation)
+    random.seed(0)
+    histograms = torch.stack([train[0]['lq_histogram'] for _ in range(2)])
+    whole = level_histogram(dataset(photographs, degradation=degradation)[0]['lq'][None])
+    assert histograms.sum(dim=1).tolist() == pytest.approx([1, 1])
+    means = (torch.cat([histograms, whole]) * torch.linspace(0, 1, 256)).sum(dim=1)
+    assert means.max() < 1.1 * means.min()
+    assert 'lq_histogram' not in dataset(photographs)[0]
+
+
+def test_brings_ground_truths_into_a_range_of_means(photographs):
+    plain, bright = dataset(photographs), dataset(photographs, gt_mean=[0.6, 0.7])
+    for before, after in zip(plain, bright):
+        assert before['gt'].mean() < 0.58
+        assert after['gt'].mean() == pytest.approx(0.6, abs=0.01)
+    kept = dataset(photographs, gt_mean=[0.01, 1])
+    assert all(torch.equal(a['gt'], b['gt']) for a, b in zip(plain, kept))
 
 
 @pytest.mark.parametrize('encoding', ['keep', 'raw'])
@@ -104,6 +93,8 @@ def test_reads_databases(lolv1, tmp_path, encoding):
         ({'dataroot_gt': None}, KeyError, r'datasets.val \(photos\).dataroot_gt: missing'),
         ({'dataroot_gt': '/nowhere'}, FileNotFoundError, 'dataroot_gt: no folder /nowhere'),
         ({'gt_sice': 3}, KeyError, 'gt_sice'),
+        ({'degradation': {'jpeg_quality': [50, 101]}}, ValueError, 'degradation.jpeg_quality: must be at most 100'),
+        ({'gt_mean': [0.6, 0.4]}, ValueError, r'gt_mean: must be two numbers, the lower first, got \[0.6, 0.4\]'),
     ],
     ids=str,
 )

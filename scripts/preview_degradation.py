@@ -1,0 +1,57 @@
+"""Draws one photograph in 24 different nights: what a `SyntheticLowLightDataset` makes of it.
+
+    python scripts/preview_degradation.py options/train/photographs/night_small.yml --photograph day.jpg --out nights.png
+
+Every draw is shown as it is, and below it lifted to a mean of 0.35 by a gamma curve, which shows noise and colour. Look
+at the sheet before you train: a network learns to undo these nights and no others.
+"""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from einops import rearrange
+
+import basicsr_entropy  # noqa: F401  (makes basicsr importable)
+from basicsr_entropy._files import atomic_write_bytes
+from basicsr_entropy._images import decode_image
+from basicsr_entropy.config import construct, read_option_file
+from basicsr_entropy.data.datasets import LowLightDegradation
+from basicsr_entropy.diffusion import Condition
+
+DRAWS, COLUMNS = 24, 6
+
+
+def contact_sheet(image: np.ndarray, degradation: LowLightDegradation, seed: int) -> np.ndarray:
+    """The nights of a photograph (H, W, 3), uint8, as one image."""
+    nights = np.stack([degradation(image, np.random.default_rng([seed, draw])) for draw in range(DRAWS)])
+    lifted = Condition(lift='auto')(torch.from_numpy(nights).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
+    cells = np.stack([nights, lifted])
+    sheet = rearrange(cells, 'kind (row column) h w c -> (row kind h) (column w) c', column=COLUMNS)
+    return np.round(sheet * 255).astype(np.uint8)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('options', help='option file whose datasets.train is a SyntheticLowLightDataset')
+    parser.add_argument('--photograph', required=True, help='a well-lit photograph')
+    parser.add_argument('--out', required=True, help='PNG file to write; must not exist')
+    parser.add_argument('--width', type=int, default=240, help='width of a picture of the sheet in pixels (240)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the draws (0)')
+    args = parser.parse_args()
+
+    out = Path(args.out)
+    if out.exists():
+        parser.error(f'--out: {out} exists; remove it, or write somewhere else')
+    dataset = read_option_file(args.options)['datasets']['train']
+    degradation = construct(LowLightDegradation, dataset.get('degradation'), 'datasets.train.degradation')
+    image = decode_image(Path(args.photograph).read_bytes(), args.photograph)
+    height = round(image.shape[0] * args.width / image.shape[1])
+    small = cv2.resize(image, (args.width, height), interpolation=cv2.INTER_AREA)
+    atomic_write_bytes(out, cv2.imencode('.png', contact_sheet(small, degradation, args.seed))[1].tobytes())
+
+
+if __name__ == '__main__':
+    main()
