@@ -1,6 +1,6 @@
 """Draws one photograph in 24 different nights: what a `SyntheticLowLightDataset` makes of it.
 
-    python scripts/preview_degradation.py options/train/photographs/night_small.yml --photograph day.jpg --out nights.png
+    python scripts/preview_degradation.py night.yml --photograph day.jpg --out nights.png
 
 Every draw is shown as it is, and below it lifted to a mean of 0.35 by a gamma curve, which shows noise and colour. Look
 at the sheet before you train: a network learns to undo these nights and no others.
