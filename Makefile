@@ -32,7 +32,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 # what developing takes besides
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) --no-build-isolation --editable '.[app,bench,dev,docs,lion,lpips,notebook]'
+	$(PIP) --no-build-isolation --editable '.[app,bench,dev,docs,heif,lion,lpips,notebook]'
 	@touch $@
 
 test: env

@@ -42,6 +42,12 @@ def check_positive(name: str, value: object, unit: str = '') -> None:
         raise ValueError(f'{name}: must be a positive number{unit and f" of {unit}"}, got {value!r}')
 
 
+def check_number(name: str, value: object, minimum: float, maximum: float) -> None:
+    """Raises a ValueError that begins with the option's name unless its value is a number in [minimum, maximum]."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not minimum <= value <= maximum:
+        raise ValueError(f'{name}: must be a number from {minimum:g} to {maximum:g}, got {value!r}')
+
+
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
     """Raises a ValueError that begins with the option's name unless its value is one of the choices.
 

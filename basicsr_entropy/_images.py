@@ -1,6 +1,6 @@
 """Decoding images and finding image files; errors name the file."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 
@@ -62,13 +62,13 @@ def size_of(image: np.ndarray) -> str:
     return f'{image.shape[1]}x{image.shape[0]}'
 
 
-def images_in(folder: Path) -> Iterator[Path]:
+def images_in(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> Iterator[Path]:
     """Image files in a folder and its subfolders, sorted, without hidden ones."""
     for path in sorted(folder.rglob('*')):
-        if is_image(path.relative_to(folder)) and path.is_file():
+        if is_image(path.relative_to(folder), suffixes) and path.is_file():
             yield path
 
 
-def is_image(path: PurePath) -> bool:
+def is_image(path: PurePath, suffixes: Collection[str] = IMAGE_SUFFIXES) -> bool:
     """Whether a relative path is that of an image file, by its suffix, and no part of it is hidden."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not any(part.startswith('.') for part in path.parts)
+    return path.suffix.lower() in suffixes and not any(part.startswith('.') for part in path.parts)

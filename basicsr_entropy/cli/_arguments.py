@@ -6,7 +6,10 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
+from basicsr_entropy.cli._errors import warnings_in_flags
+
 if TYPE_CHECKING:
+    from basicsr_entropy.inference.controls import Controls
     from basicsr_entropy.inference.enhancer import Enhancer
 
 
@@ -133,19 +136,52 @@ ENHANCER_FLAGS = {
 
 
 def build_enhancer(args: argparse.Namespace) -> Enhancer:
-    """The enhancer that the arguments of `add_enhancer` describe."""
+    """The enhancer that the arguments of `add_enhancer` describe; its warnings are printed in terms of the flags."""
     from basicsr_entropy.diffusion.tiling import Tiling
     from basicsr_entropy.inference.enhancer import Enhancer
 
-    return Enhancer.from_pretrained(
-        args.model,
-        options=args.opt,
-        sampler=args.sampler,
-        steps=args.steps,
-        tile=Tiling(args.tile, args.tile_overlap, args.tile_mode) if args.tile else None,
-        seed=args.seed,
-        device=args.device,
-        self_ensemble=args.self_ensemble,
-        dtype=args.dtype,
-        compile=args.compile,
+    with warnings_in_flags(ENHANCER_FLAGS):
+        return Enhancer.from_pretrained(
+            args.model,
+            options=args.opt,
+            sampler=args.sampler,
+            steps=args.steps,
+            tile=Tiling(args.tile, args.tile_overlap, args.tile_mode) if args.tile else None,
+            seed=args.seed,
+            device=args.device,
+            self_ensemble=args.self_ensemble,
+            dtype=args.dtype,
+            compile=args.compile,
+        )
+
+
+def add_controls(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `Controls`."""
+    controls = parser.add_argument_group('controls', 'applied after the model, without further evaluations')
+    controls.add_argument(
+        '--strength', type=float, metavar='S', default=1.0, help='0 is the input, 1 the result (default: 1)'
     )
+    controls.add_argument(
+        '--exposure', type=float, metavar='STOPS', default=0.0, help='stops to add to the result, -5 to 5 (default: 0)'
+    )
+    controls.add_argument(
+        '--protect-highlights',
+        type=float,
+        metavar='P',
+        default=0.0,
+        help='keep what is bright in the input from being clipped; 0 is off, 1 the most (default: 0)',
+    )
+
+
+CONTROLS_FLAGS = {
+    'strength': '--strength',
+    'exposure': '--exposure',
+    'protect_highlights': '--protect-highlights',
+}
+
+
+def build_controls(args: argparse.Namespace) -> Controls:
+    """The controls that the arguments of `add_controls` describe."""
+    from basicsr_entropy.inference.controls import Controls
+
+    return Controls(args.strength, args.exposure, args.protect_highlights)

@@ -1,9 +1,12 @@
-"""Printing errors: one line on the terminal, in terms of the command's flags."""
+"""Printing errors and warnings: one line on the terminal, in terms of the command's flags."""
 
 import logging
 import re
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 from basicsr_entropy._errors import message_of
 
@@ -24,6 +27,21 @@ def print_error(error: Exception, flags: Mapping[str, str]) -> None:
         handler.handle(record)
     where = f'traceback in {logs[0].baseFilename}' if logs else 'run with --traceback for details'
     print(f'basicsr-entropy: error: {line} ({where})', file=sys.stderr)
+
+
+@contextmanager
+def warnings_in_flags(flags: Mapping[str, str]) -> Iterator[None]:
+    """Context in which warnings of the library are printed as one line on standard error, in terms of the flags."""
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, UserWarning):
+            print(f'basicsr-entropy: warning: {in_flags(str(message), flags)}', file=sys.stderr)
+        else:
+            original(message, category, *place, **more)
+
+    with warnings.catch_warnings():
+        original, warnings.showwarning = warnings.showwarning, show
+        yield
 
 
 def _one_line(error: Exception) -> str:

@@ -33,6 +33,8 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 FORMS: tuple[Form, ...] = get_args(Form)
 EXPONENTIAL = ('mr_ode', 'mr_sde')  # the exponential integrators, which alone have an order and a form
 
+EULER = ('sde', 'ode')  # Euler steps, of which the first grow unstable when there are few
+
 # network(x_t, mu, t) -> what process.prediction names; x_t, mu and the result (N, C, H, W), t (N,)
 Network = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 # called as callback(index, t, x_t, x0) after each network evaluation
@@ -122,6 +124,21 @@ class Sampler:
         if steps > process.timesteps:
             raise ValueError(f'steps: must be at most {process.timesteps}, the timesteps of the process, got {steps}')
         return [*SPACINGS[self.spacing](process, steps), 0.0]
+
+    def caution(self, process: MeanRevertingSDE) -> str:
+        """Why this sampler is unlikely to give an image: Euler steps that are too long. Empty if it is.
+
+        Example:
+            >>> Sampler('ode', steps=4).caution(MeanRevertingSDE())
+            'steps: ode needs most of the 100 timesteps of the process, got 4; for few steps, use posterior or mr_ode'
+        """
+        timesteps = process.timesteps
+        if self.type not in EULER or self.steps is None or 2 * self.steps >= timesteps:
+            return ''
+        return (
+            f'steps: {self.type} needs most of the {timesteps} timesteps of the process, got {self.steps}; '
+            'for few steps, use posterior or mr_ode'
+        )
 
     def _step(self) -> Step:
         if self.type not in EXPONENTIAL:

@@ -5,8 +5,9 @@
     enhancer = Enhancer.from_pretrained('night_small')
 
 `enhancer` turns images into images, `pretrained` reads and writes model files, `images` converts between images in
-memory and tensors, `files` reads and writes photographs with their metadata, `batch` enhances many files, and `page`
-is a page for the browser, which needs the package gradio.
+memory and tensors, `controls` sets strength, exposure and highlights of a result, `files` reads and writes
+photographs with their metadata, `batch` enhances many files, and `page` is a page for the browser, which needs the
+package gradio.
 """
 
 import importlib
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from basicsr_entropy.inference.batch import enhance_files
+    from basicsr_entropy.inference.controls import Controls
     from basicsr_entropy.inference.enhancer import Enhancer
     from basicsr_entropy.inference.files import Photograph, find_photographs, read_photograph, write_photograph
     from basicsr_entropy.inference.images import image_to_tensor
     from basicsr_entropy.inference.pretrained import Pretrained, read_pretrained, write_pretrained
 
 __all__ = [
+    'Controls',
     'Enhancer',
     'Photograph',
     'Pretrained',
@@ -34,6 +37,7 @@ __all__ = [
 
 _MODULES = {
     'batch': ('enhance_files',),
+    'controls': ('Controls',),
     'enhancer': ('Enhancer',),
     'files': ('Photograph', 'find_photographs', 'read_photograph', 'write_photograph'),
     'images': ('image_to_tensor',),

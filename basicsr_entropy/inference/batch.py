@@ -1,9 +1,12 @@
-"""Enhancement of many files: output paths, comparison images and filmstrips, and errors of single files."""
+"""Enhancement of many files: output paths, comparison images and filmstrips, errors of single files, and the report."""
 
+import json
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from tempfile import NamedTemporaryFile
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -11,11 +14,21 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from basicsr_entropy._errors import first_line
+from basicsr_entropy._version import __version__
+from basicsr_entropy.inference.controls import Controls
 from basicsr_entropy.inference.enhancer import Enhancer
-from basicsr_entropy.inference.files import Photograph, find_photographs, read_photograph, write_photograph
+from basicsr_entropy.inference.files import (
+    Photograph,
+    find_photographs,
+    find_unsupported,
+    read_photograph,
+    write_photograph,
+)
+from basicsr_entropy.inference.images import image_to_tensor
 
 FRAMES = 8  # states in a filmstrip
 FRAME_HEIGHT = 256  # pixels
+NOT_DONE_FIELDS = ('source', 'status', 'reason')  # of an `Outcome`, in reports
 
 
 class Job(NamedTuple):
@@ -27,6 +40,32 @@ class Job(NamedTuple):
     filmstrip: Path | None
 
 
+class Outcome(NamedTuple):
+    """What became of a file.
+
+    Attributes:
+        source: The file.
+        status: `done`, `failed`, or `skipped` for an image in an input folder whose format cannot be read.
+        output: The result; None unless done.
+        reason: Why it failed or was skipped; empty if done.
+        width: Of the upright photograph, in pixels; 0 unless done. Likewise for the following ones.
+        height: Of the upright photograph.
+        seconds: From reading to writing.
+        clipped_before: Share of the photograph's color values at their maximum.
+        clipped_after: Share of the result's.
+    """
+
+    source: Path
+    status: Literal['done', 'failed', 'skipped']
+    output: Path | None = None
+    reason: str = ''
+    width: int = 0
+    height: int = 0
+    seconds: float = 0.0
+    clipped_before: float = 0.0
+    clipped_after: float = 0.0
+
+
 def enhance_files(
     enhancer: Enhancer,
     inputs: Sequence[str],
@@ -34,10 +73,11 @@ def enhance_files(
     compare: bool = False,
     filmstrip: bool = False,
     overwrite: bool = False,
-) -> list[str]:
+    controls: Controls = Controls(),  # noqa: B008  (it is frozen)
+) -> list[Outcome]:
     """Enhances photographs. A file that fails is reported on standard error, and the others are still enhanced.
 
-    All output paths are checked before the first photograph is enhanced.
+    All output paths are checked, and the folder is tried, before the first photograph is enhanced.
 
     Args:
         enhancer: The model.
@@ -46,25 +86,56 @@ def enhance_files(
         compare: Also write NAME_compare: input and output side by side.
         filmstrip: Also write NAME_filmstrip.png: states of the reverse process from noise to image.
         overwrite: Replace existing results. The photographs themselves are never replaced.
+        controls: How results are combined with their inputs.
 
     Returns:
-        One error message per file that failed; empty if all succeeded.
+        What became of each photograph, and after them the images in the input folders that were skipped.
 
     Raises:
         FileNotFoundError: If an input matches no photograph.
         FileExistsError: If a result exists, or would replace a photograph.
+        OSError: If nothing can be written to `out`.
         ValueError: If two photographs would have the same result path.
     """
-    jobs = plan(inputs, Path(out), compare, filmstrip, overwrite)
-    errors = []
+    out = Path(out).expanduser()
+    jobs = plan(inputs, out, compare, filmstrip, overwrite)
+    _check_writable(out)
+    outcomes = []
     for job in tqdm(jobs, desc='Enhance', unit='image'):
         try:
-            _enhance_file(enhancer, job)
+            outcome = _enhance_file(enhancer, job, controls)
         except Exception as error:  # any error of one file leaves the others to be enhanced
-            line = first_line(error)
-            errors.append(line if str(job.source) in line else f'{job.source}: {line}')
-            tqdm.write(f'basicsr-entropy: error: {errors[-1]}', file=sys.stderr)
-    return errors
+            outcome = Outcome(job.source, 'failed', reason=first_line(error))
+            _print(outcome)
+        outcomes.append(outcome)
+    for source, reason in find_unsupported(inputs):
+        outcomes.append(Outcome(source, 'skipped', reason=reason))
+        _print(outcomes[-1])
+    return outcomes
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """One line, such as '21 done, 2 failed: a.jpg, b.png, 1 skipped: c.gif'.
+
+    Example:
+        >>> summary([Outcome(Path('night/a.jpg'), 'done'), Outcome(Path('night/b.jpg'), 'failed')])
+        '1 done, 1 failed: b.jpg'
+    """
+    parts = [f'{sum(each.status == "done" for each in outcomes)} done']
+    for status in ('failed', 'skipped'):
+        if names := [each.source.name for each in outcomes if each.status == status]:
+            parts.append(f'{len(names)} {status}: {", ".join(names)}')
+    return ', '.join(parts)
+
+
+def as_json(outcomes: Sequence[Outcome], settings: Mapping[str, Any]) -> str:
+    """A report as JSON: `settings` of the run, and under `files` the fields of each `Outcome` that apply."""
+    files = []
+    for each in outcomes:
+        kept = [key for key in each._fields if (key != 'reason' if each.status == 'done' else key in NOT_DONE_FIELDS)]
+        values = ((key, getattr(each, key)) for key in kept)
+        files.append({key: str(value) if isinstance(value, Path) else value for key, value in values})
+    return json.dumps({'version': __version__, 'settings': settings, 'files': files}, indent=2)
 
 
 def plan(inputs: Sequence[str], out: Path, compare: bool, filmstrip: bool, overwrite: bool) -> list[Job]:
@@ -74,7 +145,7 @@ def plan(inputs: Sequence[str], out: Path, compare: bool, filmstrip: bool, overw
     found = find_photographs(inputs)
     sources = {source.resolve() for source, _ in found}
     for source, name in found:
-        output = out.expanduser() / name
+        output = out / name
         beside = (
             output.with_name(f'{output.stem}_compare{output.suffix}'),
             output.with_name(f'{output.stem}_filmstrip.png'),
@@ -94,16 +165,44 @@ def plan(inputs: Sequence[str], out: Path, compare: bool, filmstrip: bool, overw
     return jobs
 
 
-def _enhance_file(enhancer: Enhancer, job: Job) -> None:
+def _check_writable(folder: Path) -> None:
+    """Creates the folder, and a file in it for a moment: a full disk or a wrong path shows before hours of work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f'out: cannot write to {folder}: {error.strerror}; give another folder') from error
+
+
+def _print(outcome: Outcome) -> None:
+    kind = 'error' if outcome.status == 'failed' else 'skipped'
+    name = '' if str(outcome.source) in outcome.reason else f'{outcome.source}: '
+    tqdm.write(f'basicsr-entropy: {kind}: {name}{outcome.reason}', file=sys.stderr)
+
+
+def _enhance_file(enhancer: Enhancer, job: Job, controls: Controls) -> Outcome:
+    start = time.perf_counter()
     photograph = read_photograph(job.source)
     frames = _Frames(enhancer.steps)
-    enhanced = enhancer(photograph.pixels, callback=frames if job.filmstrip else None, progress=True)
+    rgb, convert_back = image_to_tensor(photograph.pixels)
+    restored = enhancer(rgb, callback=frames if job.filmstrip else None, progress=True)
+    enhanced = convert_back(controls(rgb, restored))
     write_photograph(job.output, photograph._replace(pixels=enhanced))
     if job.compare:
         pair = np.hstack([photograph.pixels, enhanced])
         write_photograph(job.compare, photograph._replace(pixels=pair, orientation=1, exif=None))
     if job.filmstrip:
         write_photograph(job.filmstrip, Photograph(frames.strip(), 'PNG', icc=photograph.icc))
+    height, width = enhanced.shape[:2]
+    clipped = [_clipped(pixels) for pixels in (photograph.pixels, enhanced)]
+    return Outcome(job.source, 'done', job.output, '', width, height, round(time.perf_counter() - start, 3), *clipped)
+
+
+def _clipped(pixels: np.ndarray) -> float:
+    """Share of the color values, without alpha, at their maximum."""
+    colors = pixels if pixels.ndim == 2 else pixels[..., : 1 if pixels.shape[2] == 2 else 3]
+    return round(float(np.mean(colors == np.iinfo(pixels.dtype).max)), 6)
 
 
 class _Frames:

@@ -1,6 +1,7 @@
 """Enhancement of images in memory with a trained model."""
 
 import copy
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -164,6 +165,8 @@ class Enhancer:
         steps = sampler.steps if steps is None else steps
         sampler = replace(sampler, steps=self.process.timesteps if steps is None else steps)
         sampler.timesteps(self.process)  # raises an error for too many
+        if caution := sampler.caution(self.process):
+            warnings.warn(caution, stacklevel=3)
         return sampler
 
     def __call__(

@@ -13,18 +13,30 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from basicsr_entropy._files import atomic_write_bytes
-from basicsr_entropy._images import decode_image, images_in, of_any_size
+from basicsr_entropy._images import IMAGE_SUFFIXES, decode_image, images_in, of_any_size
 from basicsr_entropy.inference.images import ARRAY_MODES, pil_to_array
 
-FORMATS = ('PNG', 'JPEG', 'TIFF', 'WEBP', 'BMP')  # PIL's names
+FORMATS = ('PNG', 'JPEG', 'TIFF', 'WEBP', 'AVIF', 'BMP')  # PIL's names of those that are read and written
+# HEIF, as iPhones write it, is read with pi-heif, whose wheel holds decoders only, under the LGPL. The encoder in the
+# wheel of pillow-heif is under the GPL, so results of HEIF files are JPEG files.
+HEIF_SUFFIXES = ('.heic', '.heif')
+HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')  # bytes 8 to 12 of the file
+PHOTOGRAPH_SUFFIXES = (*IMAGE_SUFFIXES, '.avif', *HEIF_SUFFIXES)
+RAW_SUFFIXES = ('.arw', '.cr2', '.cr3', '.dng', '.nef', '.orf', '.pef', '.raf', '.rw2', '.srw')
+OTHER_SUFFIXES = ('.exr', '.gif', '.hdr', '.jp2', '.jxl', '.psd', '.xcf')
 ORIENTATION = 0x0112  # EXIF tag
 EXIF_HEADER = b'Exif\0\0'  # precedes EXIF in JPEG files
 # The TIFF tags that describe the photograph, not the layout of its pixels in the file:
 # description, camera, resolution, software, date, artist, XMP, copyright.
 TIFF_TAGS = (270, 271, 272, 282, 283, 296, 305, 306, 315, 700, 33432)
+TIFF_SUBFILE_TYPE = 254  # tag whose lowest bit marks a page as a smaller version of another
 TIFF_TABLES = (0x8769, 0x8825)  # tags that point to the EXIF and GPS tables
 INTEROPERABILITY = 0xA005  # tag in the EXIF table that points to another table
-SAVE_OPTIONS = {'JPEG': {'quality': 95, 'subsampling': 0}, 'WEBP': {'quality': 95}}
+SAVE_OPTIONS: dict[str, dict[str, Any]] = {
+    'JPEG': {'quality': 95, 'subsampling': 0},
+    'WEBP': {'quality': 95},
+    'AVIF': {'quality': 90, 'subsampling': '4:4:4'},
+}
 
 # Stored pixels to upright pixels by EXIF orientation, and back.
 _TO_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -44,7 +56,7 @@ class Photograph(NamedTuple):
 
     Attributes:
         pixels: uint8 or uint16, shape (H, W) for gray, else (H, W, C): gray and alpha, RGB or RGBA.
-        format: PIL's name of the file format; one of `FORMATS`.
+        format: PIL's name of the format to write; one of `FORMATS`.
         orientation: EXIF orientation (1 to 8) of the pixels in the file. They are written in this orientation again, so
             that `exif` stays valid unchanged.
         exif: EXIF as bytes, without the thumbnail; for TIFF, the tags that hold it.
@@ -61,16 +73,23 @@ class Photograph(NamedTuple):
 def read_photograph(path: str | Path) -> Photograph:
     """Reads a photograph and turns it upright, as EXIF says.
 
+    AVIF and HEIF files are read at 8 bits; a HEIF file, which needs the package pi-heif, becomes a JPEG photograph.
+
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read as an image, or its format or bit depth is not supported.
+        ValueError: If it cannot be read as an image, its format or bit depth is not supported, or it holds several
+            images: an animation, or pages.
     """
     content = Path(path).read_bytes()
+    if is_heif := _is_heif(content):
+        _register_heif(path)
     try:
         with of_any_size(), Image.open(io.BytesIO(content)) as image:
             file_format, mode = image.format, image.mode
-            if file_format == 'MPO':  # a JPEG followed by further images, as phones write
-                file_format = 'JPEG'
+            if file_format == 'MPO' or is_heif:  # one photograph, which further images may follow, as phones write
+                file_format, images = 'JPEG', 1
+            else:
+                images = _number_of_images(image)
             image.load()  # turns TIFF upright and removes its orientation tag
             is_tiff = file_format == 'TIFF'
             exif = _tiff_tags(image) if is_tiff else _without_thumbnail(image.info.get('exif'))
@@ -82,12 +101,42 @@ def read_photograph(path: str | Path) -> Photograph:
         raise ValueError(f'{path} cannot be read as an image; it is damaged or its format is not supported') from error
     if file_format not in FORMATS:
         raise ValueError(f'{path} is a {file_format} file; supported formats are {", ".join(FORMATS)}')
+    if images > 1:
+        raise ValueError(f'{path} holds {images} images, an animation or pages; save the one to enhance as a file')
     if mode in ('I', 'F'):
         raise ValueError(f'{path} has 32 bits per channel, with no defined range; convert it to 8 or 16 bits')
     may_have_16_bits = file_format in ('PNG', 'TIFF') and mode in ARRAY_MODES
     deep = _decode_16_bit(content, str(path), mode) if may_have_16_bits else None
     stored = pixels if deep is None else deep
     return Photograph(_TO_UPRIGHT.get(orientation, lambda a: a)(stored), file_format, orientation, exif, icc)
+
+
+def _is_heif(content: bytes) -> bool:
+    """Whether the file type box (ISO/IEC 14496-12) names a brand of HEIF and not that of AVIF, which is based on it."""
+    return content[4:8] == b'ftyp' and content[8:12] in HEIF_BRANDS and b'avif' not in content[16:64]
+
+
+def _register_heif(path: str | Path) -> None:
+    try:
+        import pi_heif
+    except ImportError as error:
+        raise ValueError(
+            f'{path} is a HEIF file; reading it needs the package pi-heif: pip install "basicsr-entropy[heif]"'
+        ) from error
+    pi_heif.register_heif_opener()
+
+
+def _number_of_images(image: Image.Image) -> int:
+    """Frames of an animation or pages of a TIFF file, without its thumbnails."""
+    count = getattr(image, 'n_frames', 1)
+    if count > 1 and image.format == 'TIFF':
+        thumbnails = 0
+        for page in range(1, count):
+            image.seek(page)
+            thumbnails += image.getexif().get(TIFF_SUBFILE_TYPE, 0) & 1
+        image.seek(0)
+        count -= thumbnails
+    return count
 
 
 def _orientation(image: Image.Image) -> int:
@@ -142,7 +191,7 @@ def _decode_16_bit(content: bytes, name: str, mode: str) -> np.ndarray | None:
 
 
 def write_photograph(path: str | Path, photograph: Photograph) -> None:
-    """Writes a photograph in its own format and orientation; JPEG and WebP at quality 95.
+    """Writes a photograph in its own format and orientation; JPEG and WebP at quality 95, AVIF at 90.
 
     The write is atomic, and replaces an existing file.
 
@@ -209,7 +258,7 @@ def find_photographs(inputs: Sequence[str]) -> list[tuple[Path, Path]]:
 
     Returns:
         For each photograph, its path and the relative path for its result: below the input folder, or the bare file
-        name for a file or pattern. Each file once, in the order of the inputs.
+        name for a file or pattern; .jpg for HEIF files. Each file once, in the order of the inputs.
 
     Raises:
         FileNotFoundError: If an input matches no photograph.
@@ -218,15 +267,39 @@ def find_photographs(inputs: Sequence[str]) -> list[tuple[Path, Path]]:
     for given in inputs:
         path = Path(given).expanduser()
         if path.is_dir():
-            matches = [(file, file.relative_to(path)) for file in images_in(path)]
+            matches = [(file, file.relative_to(path)) for file in images_in(path, PHOTOGRAPH_SUFFIXES)]
         elif path.is_file():
             matches = [(path, Path(path.name))]
         else:
             names = sorted(glob.glob(str(path), recursive=True))
             matches = [(Path(name), Path(Path(name).name)) for name in names if Path(name).is_file()]
         if not matches:
-            reason = 'no photograph in this folder' if path.is_dir() else 'no such file or folder, and no match'
-            raise FileNotFoundError(f'{given}: {reason}')
+            if not path.is_dir():
+                raise FileNotFoundError(f'{given}: no such file or folder, and no match')
+            unsupported = ''.join(f'; {file.name}: {reason}' for file, reason in find_unsupported([given])[:3])
+            raise FileNotFoundError(f'{given}: no photograph in this folder{unsupported}')
         for file, name in matches:
-            found.setdefault(file.resolve(), (file, name))
+            is_heif = name.suffix.lower() in HEIF_SUFFIXES
+            found.setdefault(file.resolve(), (file, name.with_suffix('.jpg') if is_heif else name))
     return list(found.values())
+
+
+def find_unsupported(inputs: Sequence[str]) -> list[tuple[Path, str]]:
+    """Finds the image files in the input folders that `find_photographs` leaves out, since they cannot be read.
+
+    Args:
+        inputs: As in `find_photographs`.
+
+    Returns:
+        The path of each, and why it is left out.
+    """
+    folders = [path for path in (Path(given).expanduser() for given in inputs) if path.is_dir()]
+    found = {file: None for folder in folders for file in images_in(folder, (*RAW_SUFFIXES, *OTHER_SUFFIXES))}
+    return [(file, _unsupported(file.suffix)) for file in found]
+
+
+def _unsupported(suffix: str) -> str:
+    kind = suffix[1:].upper()
+    if suffix.lower() in RAW_SUFFIXES:
+        return f'camera raw ({kind}); develop it to a TIFF or PNG file first'
+    return f'{kind} is not supported; save it as one of {", ".join(FORMATS)}'

@@ -1,13 +1,16 @@
 """`basicsr-entropy export` and `enhance` on small real files."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
-from helpers import photograph, train_options
+from helpers import assert_one_line, photograph, train_options
 from PIL import Image
 
 from basicsr_entropy.config import build
+from basicsr_entropy.inference.enhancer import Enhancer
 from basicsr_entropy.inference.files import Photograph, read_photograph, write_photograph
 
 
@@ -77,6 +80,57 @@ def test_damaged_file_is_named_and_the_others_are_enhanced(run, workdir, model, 
     assert code == 1
     assert 'basicsr-entropy: error: night/b.jpg cannot be read as an image' in err
     assert files(workdir / 'out') == {'a.jpg', 'deep/b.png', 'c.png'}
+
+
+def test_closing_line_and_report_name_every_file(run, workdir, model, night):
+    (night / 'bad.jpg').write_text('no image')
+    (night / 'moving.gif').touch()
+    code, out, err = run('enhance', 'night', '-o', 'out', '--model', model, '--json', 'report.json', '--exposure', '1')
+    assert code == 1
+    assert out.splitlines()[-1] == '3 done, 1 failed: bad.jpg, 1 skipped: moving.gif'
+    assert 'basicsr-entropy: skipped: night/moving.gif: GIF is not supported' in err
+    report = json.loads((workdir / 'report.json').read_text())
+    assert report['settings']['exposure'] == 1
+    assert report['settings']['steps'] == 2
+    by_source = {each.pop('source'): each for each in report['files']}
+    assert {source: each['status'] for source, each in by_source.items()} == {
+        'night/a.jpg': 'done',
+        'night/bad.jpg': 'failed',
+        'night/c.png': 'done',
+        'night/deep/b.png': 'done',
+        'night/moving.gif': 'skipped',
+    }
+    done = by_source['night/a.jpg']
+    upright = read_photograph(workdir / 'out/a.jpg').pixels
+    assert (done['output'], done['height'], done['width']) == ('out/a.jpg', *upright.shape[:2])
+    assert done['clipped_before'] == 0
+    assert done['clipped_after'] == pytest.approx(np.mean(upright == 255), abs=0.02)  # JPEG changes values a little
+    assert 'cannot be read as an image' in by_source['night/bad.jpg']['reason']
+
+    code, out, err = run('enhance', 'night/c.png', '-o', 'out2', '--model', model, '--json', '-')
+    assert code == 0
+    assert [each['status'] for each in json.loads(out)['files']] == ['done']
+    assert err.splitlines()[-1] == '1 done'
+
+
+def test_controls_apply_to_the_result(run, workdir, model, night):
+    enhance = ('enhance', 'night/c.png', 'night/deep/b.png', '--model', model)
+    assert run(*enhance, '-o', 'none', '--strength', '0', '--exposure', '2', '--protect-highlights', '1')[0] == 0
+    for name, source in (('c.png', 'c.png'), ('b.png', 'deep/b.png')):  # 8 and 16 bits
+        before, after = read_photograph(night / source).pixels, read_photograph(workdir / 'none' / name).pixels
+        assert np.array_equal(before, after)
+    means = []
+    for stops in ('-1', '0', '1'):
+        assert run(*enhance, '-o', f'out{stops}', '--exposure', stops)[0] == 0
+        means.append(read_photograph(workdir / f'out{stops}' / 'b.png').pixels.mean())
+    assert means == sorted(set(means))
+
+
+def test_folder_is_tried_before_computing(run, workdir, model, night, monkeypatch):
+    monkeypatch.setattr(Enhancer, '__call__', lambda *_, **__: pytest.fail('computed'))
+    (workdir / 'taken').touch()
+    code, _, err = run('enhance', 'night', '-o', 'taken/out', '--model', model)
+    assert_one_line(code, err, r'error: -o: cannot write to taken/out: Not a directory; give another folder')
 
 
 def test_existing_files_are_replaced_on_request_only(run, workdir, model, night):

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -77,6 +79,17 @@ def test_default_steps_apply_to_the_default_sampler_only(pretrained):
     assert Enhancer(pretrained, sampler='posterior').sampler.steps == 2
     assert Enhancer(pretrained, steps=3).sampler.steps == 3
     assert Enhancer(pretrained, sampler='ode').sampler == Sampler('ode', steps=10)
+
+
+def test_warns_of_a_sampler_that_needs_more_steps(pretrained):
+    with pytest.warns(UserWarning, match='^steps: sde needs most of the 10 timesteps of the process, got 4; for few'):
+        Enhancer(pretrained, sampler='sde', steps=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        Enhancer(pretrained, sampler='sde', steps=5)
+        enhancer = Enhancer(pretrained, sampler='mr_sde', steps=1)
+    with pytest.warns(UserWarning, match='^steps: ode needs'):
+        enhancer.changed(sampler='ode', steps=1)
 
 
 def test_changed_enhancers_share_the_network(pretrained, image):

@@ -1,13 +1,22 @@
 import io
 import os
 import struct
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
-from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin
+from helpers import FIXTURES
+from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin, features
 
-from basicsr_entropy.inference.files import Photograph, find_photographs, read_photograph, write_photograph
+from basicsr_entropy.inference.files import (
+    Photograph,
+    find_photographs,
+    find_unsupported,
+    read_photograph,
+    write_photograph,
+)
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
 
@@ -181,6 +190,70 @@ def test_damaged_and_unsupported_files_are_named(tmp_path):
     tifffile.imwrite(tmp_path / 'floats.tif', np.zeros((4, 6), np.float32))
     with pytest.raises(ValueError, match='floats.tif has 32 bits per channel, with no defined range; convert it to 8'):
         read_photograph(tmp_path / 'floats.tif')
+
+
+def test_reads_heif_and_names_its_missing_package(tmp_path, monkeypatch):
+    pytest.importorskip('pi_heif')
+    path = tmp_path / 'phone.heic'
+    path.write_bytes((FIXTURES / 'phone.heic').read_bytes())
+    photograph = read_photograph(path)
+    assert photograph.format == 'JPEG'
+    assert photograph.orientation == 1
+    assert photograph.pixels.shape == (64, 48, 3)  # upright; 64x48 in the file
+    corners = photograph.pixels[0, 0], photograph.pixels[-1, 0], photograph.pixels[0, -1]
+    np.testing.assert_allclose(corners, [(150, 30, 20), (20, 40, 160), (230, 220, 200)], atol=4)
+    assert find_photographs([str(path)]) == [(path, Path('phone.jpg'))]
+    write_photograph(tmp_path / 'phone.jpg', photograph)
+    with Image.open(tmp_path / 'phone.jpg') as image:
+        assert (image.format, image.getexif()[0x010F], image.size) == ('JPEG', 'Maker', (48, 64))
+    monkeypatch.setitem(sys.modules, 'pi_heif', None)
+    with pytest.raises(ValueError, match=r'phone.heic is a HEIF file; .* pip install "basicsr-entropy\[heif\]"'):
+        read_photograph(path)
+
+
+def test_avif_keeps_size_orientation_and_metadata(tmp_path):
+    if not features.check('avif'):
+        pytest.skip('this PIL was built without AVIF')
+    path, pixels = tmp_path / 'in.avif', np.full((40, 60, 3), (200, 120, 40), np.uint8)
+    pixels[:, 30:] //= 4
+    Image.fromarray(pixels).save(path, exif=exif(6), icc_profile=ICC)
+    photograph = read_photograph(path)
+    assert (photograph.format, photograph.pixels.shape) == ('AVIF', (60, 40, 3))
+    np.testing.assert_allclose(photograph.pixels[5, 20], (200, 120, 40), atol=6)
+    out = read_photograph(rewrite(path))
+    assert (out.icc, out.orientation) == (ICC, photograph.orientation)
+    np.testing.assert_allclose(out.pixels.astype(int), photograph.pixels, atol=12)
+
+
+@pytest.mark.parametrize('suffix', ['.webp', '.tif', '.png', '.avif'])
+def test_animations_and_pages_are_refused(tmp_path, suffix):
+    path = tmp_path / f'several{suffix}'
+    first, second = (Image.fromarray(noise(4, 6, 3) // factor) for factor in (1, 2))
+    first.save(path, save_all=True, append_images=[second])
+    with pytest.raises(ValueError, match=f'several{suffix} holds 2 images, an animation or pages; save the one'):
+        read_photograph(path)
+
+
+def test_thumbnails_of_tiff_files_are_no_pages(tmp_path):
+    path = tmp_path / 'scan.tif'
+    with tifffile.TiffWriter(path) as file:
+        file.write(noise(4, 6, 3), photometric='rgb')
+        file.write(noise(2, 3, 3), photometric='rgb', subfiletype=1)
+    assert np.array_equal(read_photograph(path).pixels, noise(4, 6, 3))
+
+
+def test_images_that_cannot_be_read_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ('night/moving.GIF', 'night/deep/shot.nef', 'night/.hidden.gif', 'night/notes.txt', 'loose.gif'):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    found = {str(path): reason for path, reason in find_unsupported(['night', 'loose.gif'])}
+    assert found == {
+        'night/deep/shot.nef': 'camera raw (NEF); develop it to a TIFF or PNG file first',
+        'night/moving.GIF': 'GIF is not supported; save it as one of PNG, JPEG, TIFF, WEBP, AVIF, BMP',
+    }
+    with pytest.raises(FileNotFoundError, match=r'no photograph in this folder; shot.nef: camera raw \(NEF\)'):
+        find_photographs(['night'])
 
 
 def test_reads_photographs_of_any_size(tmp_path, monkeypatch):
