@@ -5,9 +5,9 @@
     enhancer = Enhancer.from_pretrained('night_small')
 
 `enhancer` turns images into images, `pretrained` reads and writes model files, `images` converts between images in
-memory and tensors, `controls` sets strength, exposure and highlights of a result, `files` reads and writes
-photographs with their metadata, `batch` enhances many files, and `page` is a page for the browser, which needs the
-package gradio.
+memory and tensors, `controls` sets strength, exposure and highlights of a result, `files` reads and writes photographs
+with their metadata, and `batch` enhances many files. `page` is a page for the browser, which needs the package gradio.
+`module` is a model as one torch module, which `hub`, `spandrel` and `onnx` give to other programs.
 """
 
 import importlib

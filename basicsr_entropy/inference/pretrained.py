@@ -1,7 +1,11 @@
-"""Model files: weights in safetensors, with the options of the model as JSON in the metadata; the bundled models."""
+"""Model files: weights and options of a model in safetensors; the bundled models.
+
+The options are JSON, twice: in the metadata of the file, and as the bytes of a small tensor beside the weights, since
+other programs keep nothing of a file but its tensors.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +21,8 @@ from basicsr_entropy.models.networks import check_conditional_network
 from basicsr_entropy.models.weights import load_weights, read_weights
 
 METADATA_KEY = 'basicsr_entropy'  # entry of the file's metadata that holds the options
+FILE_IN_FOLDER = 'model.safetensors'  # as huggingface_hub names it
+OPTIONS_KEY = 'basicsr_entropy.options'  # of the tensor that holds them too, uint8
 BUNDLED_FOLDER = Path(__file__).parents[1] / 'weights'
 
 
@@ -40,17 +46,18 @@ def find_model(model: str | Path) -> Path:
     """Returns the path of a model file.
 
     Args:
-        model: A file, or the name of a bundled model.
+        model: A file, a folder that `HubModel.save_pretrained` wrote, or the name of a bundled model.
 
     Raises:
-        FileNotFoundError: If it is neither.
+        FileNotFoundError: If it is none of these.
 
     Example:
         >>> find_model('night_small').name
         'night_small.safetensors'
     """
-    if Path(model).is_file():
-        return Path(model)
+    for path in (Path(model), Path(model, FILE_IN_FOLDER)):
+        if path.is_file():
+            return path
     bundled = {path.stem: path for path in sorted(BUNDLED_FOLDER.glob('*.safetensors'))}
     if str(model) not in bundled:
         raise FileNotFoundError(f'no model file {model}; bundled models: {", ".join(bundled)}')
@@ -72,17 +79,36 @@ def write_pretrained(options: Mapping[str, Any], weights: str | Path, out: str |
         ValueError: If an option is out of its range, network_g is not a conditional network, or the weights do not fit
             it.
     """
+    out = check_output(out, ('.safetensors',))
+    write_model(model_of(options, weights), out)
+
+
+def check_output(out: str | Path, suffixes: Sequence[str]) -> Path:
+    """Raises an error unless a model file can be written here: none is there, and it ends in one of the suffixes."""
     out = Path(out)
-    if out.suffix != '.safetensors':
-        raise ValueError(f'out: {out} must end in .safetensors')
+    if out.suffix not in suffixes:
+        raise ValueError(f'out: {out} must end in {" or ".join(suffixes)}')
     if out.exists():
         raise FileExistsError(f'out: {out} exists; remove it, or write somewhere else')
+    return out
+
+
+def model_of(options: Mapping[str, Any], weights: str | Path) -> Pretrained:
+    """Reads weights that fit their options; arguments and errors as in `write_pretrained`."""
     sections = _sections(options)
     check_conditional_network(sections['network_g'], 'network_g')
     state = read_weights(str(weights), 'params_ema', option='weights')
     load_weights(build(ARCH_REGISTRY, sections['network_g'], 'network_g'), state, str(weights), option='weights')
-    metadata = {'format': 'pt', METADATA_KEY: json.dumps({**sections, 'version': __version__})}
-    atomic_write_bytes(out, save({key: value.contiguous() for key, value in state.items()}, metadata))
+    return Pretrained(state, **sections)
+
+
+def write_model(model: Pretrained, out: str | Path) -> None:
+    """Writes a model in memory to a safetensors file, which is replaced if it exists. The write is atomic."""
+    options = json.dumps({'network_g': model.network_g, 'sde': model.sde, 'sampler': model.sampler})
+    state = {key: value.contiguous() for key, value in model.weights.items()}
+    state[OPTIONS_KEY] = torch.frombuffer(bytearray(options.encode()), dtype=torch.uint8)
+    described = json.dumps({**json.loads(options), 'version': __version__})
+    atomic_write_bytes(out, save(state, {'format': 'pt', METADATA_KEY: described}))
 
 
 def read_pretrained(path: str | Path, options: Mapping[str, Any] | None = None) -> Pretrained:
@@ -112,6 +138,32 @@ def read_pretrained(path: str | Path, options: Mapping[str, Any] | None = None) 
             raise ValueError(f'{path} is not a safetensors file, or is damaged') from error
     else:
         weights = read_weights(str(path), 'params_ema', option='model')
+    return _described(weights, path, options, stored)
+
+
+def pretrained_from_tensors(state: Mapping[str, torch.Tensor], name: str) -> Pretrained:
+    """The model that the tensors of a model file describe, as programs without its metadata have them.
+
+    Args:
+        state: Weights, and the options under `OPTIONS_KEY`.
+        name: What to call them in errors.
+
+    Raises:
+        ValueError: If there are no options, or they are damaged.
+    """
+    return _described(dict(state), name, None, None)
+
+
+def _described(
+    weights: dict[str, torch.Tensor], path: str | Path, options: Mapping[str, Any] | None, stored: Any
+) -> Pretrained:
+    """The model of these weights, by the given options, those stored in the metadata, or those among the weights."""
+    embedded = weights.pop(OPTIONS_KEY, None)
+    if stored is None and embedded is not None:
+        try:
+            stored = json.loads(bytes(embedded.to('cpu', torch.uint8).tolist()))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f'{path} is damaged: its tensor {OPTIONS_KEY} is not JSON') from error
     if options is not None:
         sections = _sections(options)
     elif stored is not None:
