@@ -46,6 +46,21 @@ def sample(network: Network, process: dict, mu: np.ndarray, draw_noise: Callable
     return x
 
 
+def condition(image: np.ndarray, options: dict) -> np.ndarray:
+    """mu of a degraded image: lifted by a gamma curve, if the model was trained so; see `Condition`."""
+    if options['lift'] == 'none':
+        return image
+    exponent = options['gamma']
+    if options['lift'] == 'auto':  # the mean falls with the exponent
+        low, high = 0.2, 1.0
+        shares = np.bincount((image * 255).round().astype(np.int64).ravel(), minlength=256) / image.size
+        for _ in range(30):
+            exponent = (low + high) / 2
+            bright = (shares * np.linspace(0, 1, 256) ** exponent).sum() > options['mean']
+            low, high = (exponent, high) if bright else (low, exponent)
+    return (image**exponent).astype(np.float32)
+
+
 def load(path: str) -> tuple[Network, dict]:
     """The network of a model file, and the numbers of its process."""
     session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
@@ -70,7 +85,7 @@ def main() -> None:
     network, process = load(args.model)
     with Image.open(args.photograph) as image:
         pixels = np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
-    mu = pixels.transpose(2, 0, 1)[None].astype(np.float32) / 255
+    mu = condition(pixels.transpose(2, 0, 1)[None].astype(np.float32) / 255, process['condition'])
     generator = np.random.default_rng(args.seed)
     restored = sample(network, process, mu, lambda: generator.standard_normal(mu.shape, dtype=np.float32))
     Image.fromarray((restored[0].transpose(1, 2, 0).clip(0, 1) * 255).round().astype(np.uint8)).save(args.out)

@@ -8,11 +8,12 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 from typing_extensions import Self
 
-from basicsr_entropy.config import build, construct
+from basicsr_entropy.config import build
 from basicsr_entropy.diffusion import MeanRevertingSDE, Sampler
 from basicsr_entropy.diffusion.tiling import Tiling
 from basicsr_entropy.inference.pretrained import Pretrained
 from basicsr_entropy.models.networks import check_conditional_network
+from basicsr_entropy.models.options import process_and_condition
 from basicsr_entropy.models.restore import restore
 from basicsr_entropy.models.weights import load_weights
 
@@ -24,7 +25,7 @@ class EnhancementModule(nn.Module):
 
     Args:
         network_g: Type and arguments of the network, as in an option file.
-        sde: Arguments of `MeanRevertingSDE`.
+        sde: Arguments of `MeanRevertingSDE`, and `condition`, as in an option file.
         sampler: Type and arguments of the sampler, as in val.sampler.
 
     Raises:
@@ -49,12 +50,13 @@ class EnhancementModule(nn.Module):
         self._options = {'network_g': dict(network_g), 'sde': dict(sde or {}), 'sampler': dict(sampler or {})}
         self.net = build(ARCH_REGISTRY, network_g, 'network_g')
         self.sampler = Sampler(**{key: value for key, value in (sampler or {}).items() if value is not None})
-        self.sampler.timesteps(self.process())  # raises an error for too many steps
+        process, self.condition = process_and_condition(self._options['sde'])
+        self.sampler.timesteps(process)  # raises an error for too many steps
         self.eval()
 
     def process(self) -> MeanRevertingSDE:
         """The process, built anew: as a part of the module, its float64 tables would be converted with the module."""
-        return construct(MeanRevertingSDE, self._options['sde'], 'sde')
+        return process_and_condition(self._options['sde'])[0]
 
     @classmethod
     def of(cls, model: Pretrained) -> Self:
@@ -82,5 +84,13 @@ class EnhancementModule(nn.Module):
         Returns:
             Images of the same shape, range [0, 1].
         """
-        process = self.process().to(image.device)
-        return restore(process, self.net, image, sampler=self.sampler, seed=seed, tiling=Tiling()).clamp(0, 1)
+        restored = restore(
+            self.process().to(image.device),
+            self.net,
+            image,
+            condition=self.condition,
+            sampler=self.sampler,
+            seed=seed,
+            tiling=Tiling(),
+        )
+        return restored.clamp(0, 1)

@@ -9,7 +9,9 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -39,6 +41,7 @@ def write_onnx(model: Pretrained, out: str | Path) -> None:
     - `prediction`: what the network predicts: noise, x0 or residual;
     - `max_sigma`: standard deviation lambda of the noise at timestep T;
     - `decay`: -log(alpha_t) at the timesteps t = 0..T, between which it is linear;
+    - `condition`: how the degraded image becomes mu: the fields of `Condition`;
     - `timesteps`: those of the model's sampler, from T to 0;
     - `sampler`: the type of the sampler.
 
@@ -55,6 +58,7 @@ def write_onnx(model: Pretrained, out: str | Path) -> None:
         'prediction': process.prediction,
         'max_sigma': process.max_sigma,
         'decay': process.decay.tolist(),
+        'condition': asdict(module.condition),
         'timesteps': module.sampler.timesteps(process),
         'sampler': module.sampler.type,
         'version': __version__,
@@ -66,14 +70,13 @@ def write_onnx(model: Pretrained, out: str | Path) -> None:
         exported = torch.export.export(
             module.net, inputs, dynamic_shapes=shapes, prefer_deferred_runtime_asserts_over_guards=True
         )
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             exported,
             input_names=['x_t', 'mu', 't'],
             output_names=['prediction'],
             dynamic_shapes=shapes,
             dynamo=True,
         )
-    assert program is not None  # it is None for the exporter that dynamo=False chooses
     program.model.metadata_props[METADATA_KEY] = json.dumps(numbers)
     with atomic_write(out) as temporary:
         program.save(str(temporary))

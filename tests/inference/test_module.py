@@ -17,7 +17,9 @@ def image():
     return torch.rand(1, 3, 20, 28) / 8
 
 
-def test_module_gives_what_the_enhancer_gives(pretrained, image):
+@pytest.mark.parametrize('lift', ['none', 'auto'])
+def test_module_gives_what_the_enhancer_gives(pretrained, image, lift):
+    pretrained = pretrained._replace(sde={**pretrained.sde, 'condition': {'lift': lift}})
     module = EnhancementModule.of(pretrained)
     for seed in (0, 3):
         expected = Enhancer(pretrained, seed=seed, device='cpu', channels_last=False)(image)

@@ -13,7 +13,7 @@ from PIL import Image
 pytest.importorskip('onnxscript')
 pytest.importorskip('onnxruntime')
 
-from basicsr_entropy.diffusion import MeanRevertingSDE, Sampler, sample
+from basicsr_entropy.diffusion import Condition, MeanRevertingSDE, Sampler, sample
 from basicsr_entropy.inference.enhancer import Enhancer
 from basicsr_entropy.inference.module import EnhancementModule
 from basicsr_entropy.inference.onnx import write_onnx
@@ -38,6 +38,7 @@ def test_file_computes_and_samples_as_the_package_does(pretrained, script, tmp_p
     network, process = script['load'](str(tmp_path / 'tiny.onnx'))
     module = EnhancementModule.of(pretrained)
     assert process['prediction'] == 'residual'
+    assert process['condition'] == {'lift': 'none', 'gamma': 0.4, 'mean': 0.35}
     assert process['timesteps'] == module.sampler.timesteps(module.process())
     for height, width in ((48, 64), (21, 30), (1, 1)):
         x_t, mu = torch.rand(2, 1, 3, height, width)
@@ -85,6 +86,14 @@ def test_numpy_sampling_is_that_of_the_package(script, prediction):
     )
     # the network gets float32 states
     np.testing.assert_allclose(restored, expected.numpy(), rtol=2e-4)
+
+
+@pytest.mark.parametrize('options', [{}, {'lift': 'gamma', 'gamma': 0.5}, {'lift': 'auto', 'mean': 0.3}], ids=str)
+@pytest.mark.parametrize('brightness', [0.02, 0.2, 1])
+def test_numpy_condition_is_that_of_the_package(script, options, brightness):
+    condition, image = Condition(**options), (torch.rand(1, 3, 8, 9) * 255 * brightness).round() / 255
+    numbers = {'lift': condition.lift, 'gamma': condition.gamma, 'mean': condition.mean}
+    np.testing.assert_allclose(script['condition'](image.numpy(), numbers), condition(image).numpy(), atol=1e-6)
 
 
 def test_refused_weights_leave_no_file(pretrained, tmp_path):
