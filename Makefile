@@ -71,7 +71,7 @@ datasets/demo: | datasets/demo_photographs
 demo: $(VENV)/installed | datasets/demo
 	$(BIN)/basicsr-entropy train -opt options/train/demo.yml
 	$(BIN)/basicsr-entropy test -opt options/test/demo.yml
-	$(BIN)/basicsr-entropy report -opt options/test/demo.yml
+	$(BIN)/basicsr-entropy report -opt options/test/demo.yml --model night_small
 
 clean:
 	rm -rf datasets/demo datasets/demo_photographs experiments/demo* results/demo* build dist site htmlcov .coverage*

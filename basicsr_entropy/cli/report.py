@@ -1,10 +1,17 @@
 """`basicsr-entropy report`: compares the outputs of a test run with the ground truth."""
 
+from __future__ import annotations
+
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from basicsr_entropy.cli._arguments import OPTION_FILE_FLAGS, add_option_file, example
 
-FLAGS = OPTION_FILE_FLAGS
+if TYPE_CHECKING:
+    from basicsr_entropy.training.report import Enhance
+
+FLAGS = {**OPTION_FILE_FLAGS, 'model': '--model'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = example('basicsr-entropy report -opt options/test/LOLv1/irsde_small.yml')
     add_option_file(parser, 'option file of the test, or of the training whose validation set was tested')
     parser.add_argument('--picture', metavar='FILE', help='file of the picture (default: results/NAME/comparison.png)')
+    parser.add_argument(
+        '--model',
+        metavar='MODEL',
+        help='another model, to be shown beside the output: night_small, or a file that `export` wrote',
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,9 +38,19 @@ def run(args: argparse.Namespace) -> int:
     from basicsr_entropy.training.report import compare_results, print_table, write_picture
 
     options = as_test_options(read_option_file(args.opt))
-    compared = compare_results(options)
+    compared = compare_results(options, {Path(args.model).stem: _enhance_with(args.model)} if args.model else {})
     picture = args.picture or output_folder(options, is_train=False) / 'comparison.png'
     write_picture(compared, picture)
     print_table(compared, options['name'])
     print(f'picture: {picture}')
     return 0
+
+
+def _enhance_with(model: str) -> Enhance:
+    """Enhances BGR images with a model."""
+    import numpy as np
+
+    from basicsr_entropy.inference import Enhancer
+
+    enhancer = Enhancer.from_pretrained(model)
+    return lambda image: np.ascontiguousarray(enhancer(np.ascontiguousarray(image[..., ::-1]))[..., ::-1])

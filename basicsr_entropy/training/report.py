@@ -1,9 +1,9 @@
-"""Report of a test run: a table of metrics, input -> output, and a picture of input | output | ground truth."""
+"""Report of a test run: a table of metrics, input -> output, and a picture of input | outputs | ground truth."""
 
 import copy
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,11 @@ from basicsr_entropy.training.metrics_file import METRICS_FILE, read_metrics
 TITLE_HEIGHT = 26  # pixels of the strip above each row of the picture
 PICTURE_WIDTH = 420  # pixels of each of its columns
 PICTURE_ROWS = 6  # images in the picture, the first ones of the test
+OUTPUT, TRUTH = 'output', 'ground truth'
 AGAIN = 'run `basicsr-entropy test` with this option file again'
+
+
+Enhance = Callable[[np.ndarray], np.ndarray]  # of a BGR image (H, W, 3), uint8
 
 
 class ReportedImage(NamedTuple):
@@ -33,15 +37,17 @@ class ReportedImage(NamedTuple):
         name: File name of the input, without its suffix.
         input_metrics: Metrics of the input, by their names under val.metrics.
         output_metrics: Metrics of the output, likewise.
-        cells: Input, output and, where there is one, ground truth as the picture shows them: uint8 BGR, shape
-            (H, PICTURE_WIDTH, 3). Empty for images that the picture does not show.
+        others: Metrics of other outputs that are shown beside it, by their names.
+        cells: Input, output, other outputs and, where there is one, ground truth as the picture shows them, by their
+            titles: uint8 BGR, shape (H, PICTURE_WIDTH, 3). Empty for images that the picture does not show.
     """
 
     dataset: str
     name: str
     input_metrics: dict[str, float]
     output_metrics: dict[str, float]
-    cells: tuple[np.ndarray, ...]
+    others: dict[str, dict[str, float]]
+    cells: dict[str, np.ndarray]
 
 
 class Report(NamedTuple):
@@ -56,13 +62,14 @@ class Report(NamedTuple):
     images: list[ReportedImage]
 
 
-def compare_results(options: Mapping[str, Any]) -> Report:
+def compare_results(options: Mapping[str, Any], others: Mapping[str, Enhance] | None = None) -> Report:
     """Reads the metrics and images that a test run wrote, and measures its inputs with the same metrics.
 
     An input smaller than its output, of a model that enlarges, is enlarged to the size of the output (bicubic) first.
 
     Args:
         options: Content of the test option file.
+        others: Other ways to enhance the inputs, by name, which the picture shows beside the output.
 
     Raises:
         FileNotFoundError: If the metrics file or an output is missing; names it.
@@ -82,7 +89,8 @@ def compare_results(options: Mapping[str, Any]) -> Report:
     images: list[ReportedImage] = []
     for key, results in tested['datasets'].items():
         for item, result in _paired_items(options, key, results):
-            images.append(_reported(options, results['name'], item, result, shown=len(images) < PICTURE_ROWS))
+            shown = others or {} if len(images) < PICTURE_ROWS else None
+            images.append(_reported(options, results['name'], item, result, shown))
     return Report(metrics, images)
 
 
@@ -109,8 +117,13 @@ def _paired_items(options: Mapping[str, Any], key: str, results: Mapping[str, An
 
 
 def _reported(
-    options: Mapping[str, Any], dataset: str, item: Mapping[str, Any], result: Mapping[str, Any], shown: bool
+    options: Mapping[str, Any],
+    dataset: str,
+    item: Mapping[str, Any],
+    result: Mapping[str, Any],
+    others: Mapping[str, Enhance] | None,
 ) -> ReportedImage:
+    """An image with its metrics; `others` is None for images that the picture does not show."""
     metrics = (options.get('val') or {}).get('metrics') or {}
     if result['output'] is None:
         raise ValueError(f'val.save_img: the test wrote no images; set it to true and {AGAIN}')
@@ -122,13 +135,20 @@ def _reported(
     output = cv2.imread(str(path))
     if output is None:
         raise ValueError(f'{path} cannot be read as an image; {AGAIN}')
-    images = {'img': _resized(tensor2img([item['lq']]), output.shape[1], output.shape[0])}
-    if 'gt' in item:
-        images['img2'] = tensor2img([item['gt']])
-    before = {name: float(calculate_metric(images, metric)) for name, metric in metrics.items()}
-    after = {name: result['metrics'][name] for name in metrics}
-    cells = [images['img'], output, *([images['img2']] if 'gt' in item else [])]
-    return ReportedImage(dataset, result['name'], before, after, tuple(map(_cell, cells)) if shown else ())
+    size, source = (output.shape[1], output.shape[0]), tensor2img([item['lq']])
+    truth = {'img2': tensor2img([item['gt']])} if 'gt' in item else {}
+    pictures = {'input': _resized(source, *size), OUTPUT: output}
+    pictures |= {name: _resized(enhance(source), *size) for name, enhance in (others or {}).items()}
+    measured = {
+        title: {name: float(calculate_metric({'img': picture, **truth}, metric)) for name, metric in metrics.items()}
+        for title, picture in pictures.items()
+        if title != OUTPUT
+    }
+    before, after = measured.pop('input'), {name: result['metrics'][name] for name in metrics}
+    if truth:
+        pictures[TRUTH] = truth['img2']
+    cells = {} if others is None else {title: _cell(picture) for title, picture in pictures.items()}
+    return ReportedImage(dataset, result['name'], before, after, measured, cells)
 
 
 def _resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -189,7 +209,7 @@ def decimals(values: Iterable[float]) -> int:
 
 
 def write_picture(report: Report, path: str | Path) -> None:
-    """Writes a picture with a row for each of the first images: input, output, and ground truth if there is one.
+    """Writes a picture with a row for each of the first images: input, outputs, and ground truth if there is one.
 
     Args:
         report: What `compare_results` read.
@@ -203,15 +223,19 @@ def write_picture(report: Report, path: str | Path) -> None:
     first = next(iter(report.metrics), None)
     rows = []
     for image in images:
-        titles = ['input', 'output', 'ground truth' if len(image.cells) == 3 else 'no ground truth'][:columns]
+        measured = {'input': image.input_metrics, OUTPUT: image.output_metrics, **image.others}
+        titles = list(image.cells)
         if first is not None:
-            digits = decimals((image.input_metrics[first], image.output_metrics[first]))
-            for index, measured in enumerate((image.input_metrics, image.output_metrics)):
-                titles[index] += f'  {first} {measured[first]:.{digits}f}'
+            digits = decimals(values[first] for values in measured.values())
+            values = {title: f'  {first} {metrics[first]:.{digits}f}' for title, metrics in measured.items()}
+            titles = [title + values.get(title, '') for title in titles]
+        if columns > len(titles):
+            titles.append('no ground truth')
         titles[-1] += f'  ({image.name})'
-        blank = np.full_like(image.cells[0], 255)
+        cells = list(image.cells.values())
+        cells += [np.full_like(cells[0], 255)] * (columns - len(cells))
         rows.append(np.hstack([_title(text) for text in titles]))
-        rows.append(np.hstack([*image.cells, *[blank] * (columns - len(image.cells))]))
+        rows.append(np.hstack(cells))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), np.vstack(rows)):

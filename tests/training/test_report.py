@@ -10,6 +10,8 @@ import yaml
 from basicsr.metrics import calculate_metric
 from helpers import write_image
 
+from basicsr_entropy.inference import Enhancer
+from basicsr_entropy.inference.pretrained import write_model
 from basicsr_entropy.metrics import calculate_psnr_gt_mean
 
 METRICS = {
@@ -85,6 +87,17 @@ def test_shows_a_table_and_a_picture(run, tested, workdir, lolv1):
     shown = picture[26:376]
     assert shown[:, :420].mean() < 0.25 * shown[:, 420:840].mean()
     assert abs(shown[:, 420:840].mean() - shown[:, 840:].mean()) < 2
+
+
+def test_shows_another_model_beside_the_output(run, tested, workdir, lolv1, pretrained):
+    write_model(pretrained, workdir / 'tiny.safetensors')
+    code, _, err = run('report', '-opt', tested, '--model', 'tiny.safetensors')
+    assert code == 0, err
+    picture = cv2.imread('results/perfect/comparison.png')
+    assert picture.shape == (2 * (350 + 26), 4 * 420, 3)
+    source = cv2.imread(str(lolv1 / 'eval15/low/00011.png'))
+    expected = Enhancer(pretrained)(source[..., ::-1].copy())[..., ::-1]
+    assert picture[26:376, 840:1260].mean(axis=(0, 1)) == pytest.approx(expected.mean(axis=(0, 1)), abs=1)
 
 
 def test_names_a_missing_output(run, tested, workdir):
