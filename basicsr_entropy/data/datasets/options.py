@@ -131,6 +131,9 @@ class SyntheticOptions(LowLightDataset):
     gt_mean: Annotated[list[Probability], Len(2, 2)] | None = None
     """Range `[low, high]` of the mean of the ground truth. A photograph outside it is brought to the nearer end by a
     gamma curve before it is darkened, since dark photographs teach dark answers."""
+    exclude: Text | None = None
+    """File of photographs to leave out, such as graphics and night scenes, one per line, without suffixes; an optional
+    remark may follow after a tab."""
     seed: Seed = 0
     """Seed of the degradation in validation and tests, where an image is degraded in the same way every time."""
 

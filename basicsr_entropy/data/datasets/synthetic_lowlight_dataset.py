@@ -23,6 +23,7 @@ from basicsr_entropy.data.datasets.lowlight_paired_dataset import (
 )
 from basicsr_entropy.data.datasets.options import SyntheticOptions
 from basicsr_entropy.data.datasets.transforms import Augmentation
+from basicsr_entropy.data.sets.exclusion import is_excluded, read_exclusion
 from basicsr_entropy.data.sets.image_sources import image_source
 
 GT_EXPONENTS = 0.3, 3.0  # of the gamma curve for gt_mean
@@ -39,6 +40,7 @@ class SyntheticLowLightDataset(Dataset):
         io_backend: As in LowLightPairedDataset.
         degradation: Options of `LowLightDegradation`.
         gt_mean: Range of the mean of the ground truth; photographs outside are brought to its nearer end.
+        exclude: File of photographs to leave out.
         seed: Seed of the degradation in validation and testing; 0 by default.
         gt_size, gt_sizes, use_hflip, use_rot, rescale, mixup, mean, std, color: As in LowLightPairedDataset.
 
@@ -64,8 +66,12 @@ class SyntheticLowLightDataset(Dataset):
         try:
             self._source = image_source(self.options.dataroot_gt, self.opt.get('io_backend'))
             self.paths = self._source.names()
+            if self.options.exclude is not None:
+                left_out = read_exclusion(self.options.exclude)
+                self.paths = [path for path in self.paths if not is_excluded(left_out, self._source.key(path))]
         except (FileNotFoundError, ValueError) as error:
-            raise type(error)(f'{self.where}.dataroot_gt: {error}') from error
+            where = '' if str(error).startswith('exclude: ') else 'dataroot_gt: '
+            raise type(error)(f'{self.where}.{where}{error}') from error
         if not self.paths:
             raise FileNotFoundError(f'{self.where}.dataroot_gt: no image in {self._source.root}')
 

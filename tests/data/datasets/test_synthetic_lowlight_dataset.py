@@ -56,6 +56,14 @@ def test_crops_of_a_photograph_know_how_dark_the_whole_of_it_is(photographs):
     assert 'lq_histogram' not in dataset(photographs)[0]
 
 
+def test_leaves_out_listed_photographs(photographs, tmp_path):
+    (tmp_path / 'list.txt').write_text('# graphics\n1\ta poster\n')
+    kept = dataset(photographs, exclude=str(tmp_path / 'list.txt'))
+    assert [path.rpartition('/')[2] for path in kept.paths] == ['0.png', '2.png']
+    with pytest.raises(FileNotFoundError, match=r'datasets.val \(photos\).exclude: no file /nowhere'):
+        dataset(photographs, exclude='/nowhere')
+
+
 def test_brings_ground_truths_into_a_range_of_means(photographs):
     plain, bright = dataset(photographs), dataset(photographs, gt_mean=[0.6, 0.7])
     for before, after in zip(plain, bright):
