@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -174,6 +174,7 @@ class Enhancer:
         image: ImageKind,
         callback: Callback | None = None,
         progress: bool = False,
+        before_evaluation: Callable[[], None] | None = None,
     ) -> ImageKind:
         """Enhances an image.
 
@@ -181,6 +182,7 @@ class Enhancer:
             image: PIL image, array or tensor; see `image_to_tensor`.
             callback: Called after each step of the reverse process; see `sample`.
             progress: Show a progress bar over the steps.
+            before_evaluation: Called before each evaluation of the network; may raise an error to end the sampling.
 
         Returns:
             An image of the same kind, size and bit depth; alpha is kept, and gray stays gray.
@@ -207,6 +209,7 @@ class Enhancer:
             self_ensemble=self.self_ensemble,
             callback=callback,
             progress=progress,
+            before_evaluation=before_evaluation,
             sampler=self.sampler,
         )
         return convert_back(restored)

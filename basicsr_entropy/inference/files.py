@@ -279,9 +279,13 @@ def find_photographs(inputs: Sequence[str]) -> list[tuple[Path, Path]]:
             unsupported = ''.join(f'; {file.name}: {reason}' for file, reason in find_unsupported([given])[:3])
             raise FileNotFoundError(f'{given}: no photograph in this folder{unsupported}')
         for file, name in matches:
-            is_heif = name.suffix.lower() in HEIF_SUFFIXES
-            found.setdefault(file.resolve(), (file, name.with_suffix('.jpg') if is_heif else name))
+            found.setdefault(file.resolve(), (file, result_name(name)))
     return list(found.values())
+
+
+def result_name(name: Path) -> Path:
+    """The name of the result of a photograph: its own, with the suffix .jpg for HEIF files."""
+    return name.with_suffix('.jpg') if name.suffix.lower() in HEIF_SUFFIXES else name
 
 
 def find_unsupported(inputs: Sequence[str]) -> list[tuple[Path, str]]:

@@ -1,5 +1,6 @@
 """Restoration with a trained network: sampling under a precision, tiling and test-time augmentation."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ def restore(
     seed: int,
     tiling: Tiling | None = None,
     execution: Execution = Execution(),  # noqa: B008  (it is frozen)
+    before_evaluation: Callable[[], None] | None = None,
     **options: Any,
 ) -> torch.Tensor:
     """Samples with a network of this package or another; see `sample_tiled`.
@@ -35,14 +37,23 @@ def restore(
         seed: Seed of all random numbers.
         tiling: Tiles of images larger than one; None samples images whole.
         execution: How the network is evaluated.
+        before_evaluation: Called before each evaluation of the network, on a tile or a whole image; may raise an error
+            to end the sampling.
         **options: More of `sample_tiled`'s and `sample`'s.
 
     Returns:
         Restored images, shape of `images`, not clamped.
     """
+    network = execution.wrap(net)
+
+    def checked(x_t: torch.Tensor, mu: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        if before_evaluation is not None:
+            before_evaluation()
+        return network(x_t, mu, t)
+
     return sample_tiled(
         process,
-        execution.wrap(net),
+        checked,
         condition(images),
         tiling,
         sampler=sampler,

@@ -108,6 +108,21 @@ def test_changed_enhancers_share_the_network(pretrained, image):
         enhancer.changed(seed=-1)
 
 
+def test_an_error_before_an_evaluation_ends_the_sampling(pretrained, image):
+    calls = []
+
+    def stop_at_the_fifth():
+        calls.append(1)
+        if len(calls) == 5:
+            raise InterruptedError('stop')
+
+    with pytest.raises(InterruptedError, match='stop'):
+        Enhancer(pretrained, tile={'size': 24, 'overlap': 8})(image, before_evaluation=stop_at_the_fifth)
+    assert len(calls) == 5  # the first step alone has more tiles
+    whole = Enhancer(pretrained)(image, before_evaluation=calls.clear)
+    assert torch.equal(whole, Enhancer(pretrained)(image))
+
+
 def test_model_files_need_no_option_file(pretrained, image, tmp_path):
     options = train_options(tmp_path)
     torch.save({'params': pretrained.weights}, tmp_path / 'net.pth')

@@ -3,14 +3,17 @@
 import shutil
 import socket
 import sys
+import time
 
 import numpy as np
 import pytest
 from helpers import photograph
 from PIL import Image
 
+from basicsr_entropy.inference.controls import Controls
 from basicsr_entropy.inference.enhancer import Enhancer
 from basicsr_entropy.inference.files import read_photograph
+from basicsr_entropy.inference.images import image_to_tensor
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason='needs Chromium (apt-get install chromium)')
@@ -48,9 +51,41 @@ def page(enhancer):
     assert elsewhere == []
 
 
+@pytest.fixture
+def night(tmp_path):
+    """A photograph that lies on its side, as cameras store them: 40x48 pixels when upright."""
+    tags = Image.Exif()
+    tags[0x0112], tags[0x010F] = 6, 'Maker'
+    Image.fromarray(photograph(1) // 8).save(tmp_path / 'night.png', exif=tags.tobytes())
+    return tmp_path / 'night.png'
+
+
+@pytest.fixture
+def evaluations(enhancer, monkeypatch):
+    """Counts the evaluations of the network, which take a tenth of a second or more."""
+    count, forward = [], enhancer.net.forward
+
+    def counted(*inputs):
+        count.append(1)
+        time.sleep(0.1)
+        return forward(*inputs)
+
+    monkeypatch.setattr(enhancer.net, 'forward', counted)
+    return count
+
+
 def drop(page, path):
     page.set_input_files('input[type=file]', path)
-    page.get_by_role('button', name='Enhance', exact=True).click()
+
+
+def click(page, name):
+    page.get_by_role('button', name=name, exact=True).click()
+
+
+def set_number(page, name, value):
+    field = page.get_by_label(f'number input for {name}')
+    field.fill(str(value))
+    field.press('Tab')
 
 
 def before_and_after(page):
@@ -59,25 +94,34 @@ def before_and_after(page):
     return [images.nth(i).element_handle() for i in range(2)]
 
 
+def downloaded(page, path):
+    with page.expect_download() as download:
+        page.get_by_role('button', name='Download').last.click()
+    download.value.save_as(path)
+    return download.value.suggested_filename
+
+
+def wait_for_download(page):
+    """Until the file is written, which comes last."""
+    page.wait_for_function(
+        "[...document.querySelectorAll('button')].some(b => b.innerText == 'Download' && !b.disabled)"
+    )
+
+
 @pytest.mark.browser
 @needs_chromium
-def test_enhances_a_dropped_photograph(page, enhancer, tmp_path):
-    night = tmp_path / 'night.png'
-    tags = Image.Exif()
-    tags[0x0112], tags[0x010F] = 6, 'Maker'
-    Image.fromarray(photograph(1) // 8).save(night, exif=tags.tobytes())
-
+def test_enhances_a_dropped_photograph(page, enhancer, night, tmp_path):
+    click(page, 'Sampling ▼')
     page.get_by_label('Seed').fill('7')
     drop(page, night)
+    page.get_by_label('Input').first.wait_for()  # the upload is shown before it is enhanced
+    click(page, 'Enhance')
     page.get_by_text('40 x 48 pixels, 2 evaluations, ').wait_for()  # upright, as EXIF says
     for shown in before_and_after(page):
         page.wait_for_function('image => image.naturalWidth == 40 && image.naturalHeight == 48', arg=shown)
     assert len({image.get_attribute('src') for image in before_and_after(page)}) == 2
-    with page.expect_download() as download:
-        page.get_by_role('button', name='Download').last.click()
-    download.value.save_as(tmp_path / 'bright.png')
-
-    assert download.value.suggested_filename == 'night_enhanced.png'
+    wait_for_download(page)
+    assert downloaded(page, tmp_path / 'bright.png') == 'night_enhanced.png'
     dark, bright = read_photograph(night), read_photograph(tmp_path / 'bright.png')
     assert (bright.exif, bright.orientation) == (dark.exif, dark.orientation)
     assert np.array_equal(bright.pixels, enhancer.changed(seed=7)(dark.pixels))
@@ -85,17 +129,115 @@ def test_enhances_a_dropped_photograph(page, enhancer, tmp_path):
 
 @pytest.mark.browser
 @needs_chromium
-def test_shows_errors_and_recovers(page, tmp_path):
-    damaged, night = tmp_path / 'damaged.png', tmp_path / 'night.png'
-    Image.fromarray(photograph(1) // 8).save(night)
-    damaged.write_bytes(night.read_bytes()[:300])
-    page.get_by_role('button', name='Enhance', exact=True).click()
-    page.get_by_text('Drop a photograph first.').wait_for()
-    drop(page, damaged)
-    page.get_by_text('damaged.png cannot be read as an image').wait_for()
-    page.get_by_label('Remove Image').or_(page.get_by_label('Clear')).first.click()
+def test_samples_are_chosen_and_adjusted_without_evaluations(page, enhancer, evaluations, night, tmp_path):
     drop(page, night)
-    page.get_by_text('48 x 40 pixels, 2 evaluations, ').wait_for()
+    set_number(page, 'Samples', 2)
+    click(page, 'Enhance')
+    page.get_by_text('40 x 48 pixels, sample 2 of 2, 2 evaluations, ').wait_for()
+    wait_for_download(page)
+    assert len(evaluations) == 4
+    tiles = page.locator('#samples button')
+    assert [tile.inner_text().strip() for tile in tiles.all()] == ['input', 'seed 0', 'seed 1']
+    tiles.nth(2).click()
+    strength = page.get_by_label('range slider for Strength')
+    strength.focus()
+    for _ in range(10):  # steps of 0.05
+        strength.press('ArrowLeft')
+    strength.dispatch_event('pointerup')
+
+    dark = read_photograph(night).pixels
+    rgb, convert_back = image_to_tensor(dark)
+    expected = convert_back(Controls(strength=0.5)(rgb, enhancer.changed(seed=1)(rgb)))
+    del evaluations[:]
+    for _ in range(50):  # the file is written after the images are shown
+        wait_for_download(page)
+        downloaded(page, tmp_path / 'bright.png')
+        if np.array_equal(read_photograph(tmp_path / 'bright.png').pixels, expected):
+            break
+        page.wait_for_timeout(200)
+    else:
+        pytest.fail('the file does not follow the sliders')
+    assert evaluations == []
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_shows_errors_and_recovers(page, night, tmp_path):
+    (tmp_path / 'damaged.png').write_bytes(night.read_bytes()[:300])
+    (tmp_path / 'notes.txt').write_text('no image')
+    click(page, 'Enhance')
+    page.get_by_text('Drop a photograph first.').first.wait_for()
+    drop(page, night)
+    click(page, 'Enhance')
+    page.get_by_text('40 x 48 pixels, 2 evaluations, ').wait_for()
+    for name in ('damaged.png', 'notes.txt'):
+        page.get_by_label('Clear').or_(page.get_by_label('Remove')).first.click()
+        page.get_by_text('40 x 48 pixels').wait_for(state='detached')  # the old result goes away
+        drop(page, tmp_path / name)
+        page.get_by_text(f'{name} cannot be read as an image; it is damaged or its format is not').first.wait_for()
+    page.get_by_label('Clear').or_(page.get_by_label('Remove')).first.click()
+    drop(page, night)
+    click(page, 'Enhance')
+    page.get_by_text('40 x 48 pixels, 2 evaluations, ').wait_for()
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_jobs_end_when_cancelled_and_when_the_page_closes(page, evaluations, night):
+    drop(page, night)
+    set_number(page, 'Samples', 4)
+    click(page, 'Sampling ▼')
+    set_number(page, 'Network evaluations', 10)
+    for end in (lambda: click(page, 'Cancel'), page.close):
+        click(page, 'Enhance')
+        page.get_by_role('button', name='Cancel').wait_for()
+        for _ in range(200):
+            page.wait_for_timeout(50)
+            if len(evaluations) >= 2:
+                break
+        end()
+        for _ in range(100):
+            before = len(evaluations)
+            time.sleep(0.5)
+            if len(evaluations) == before:
+                break
+        assert 2 <= len(evaluations) < 40
+        if not page.is_closed():
+            page.get_by_text('Cancelled.').wait_for()
+        del evaluations[:]
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_fits_a_phone(page, night):
+    page.set_viewport_size({'width': 390, 'height': 844})
+    drop(page, night)
+    set_number(page, 'Samples', 2)
+    click(page, 'Enhance')
+    page.get_by_text('sample 2 of 2').wait_for()
+    assert page.evaluate('document.documentElement.scrollWidth') <= 390
+
+
+def test_jobs_stop_whether_they_wait_or_run():
+    from basicsr_entropy.inference.page import Jobs, Stopped
+
+    jobs = Jobs()
+    for session in ('first', 'second'):
+        jobs.begin(session)
+    running = jobs.stop_of('first')
+    running()
+    jobs.end('second')  # before its turn
+    running()
+    with pytest.raises(Stopped):
+        jobs.stop_of('second')()
+    jobs.end('first')
+    jobs.end('first')
+    with pytest.raises(Stopped):
+        running()
+    jobs.begin('first')  # another job of the same visitor
+    jobs.stop_of('first')()
+    with pytest.raises(Stopped):
+        running()
 
 
 def test_names_a_port_in_use(enhancer):
