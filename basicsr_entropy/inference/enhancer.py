@@ -8,21 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 
 from basicsr_entropy._checks import check_choice, check_seed
 from basicsr_entropy._errors import first_line
-from basicsr_entropy.config import build, construct, read_option_file
+from basicsr_entropy.config import construct, read_option_file
 from basicsr_entropy.diffusion import SAMPLERS, Sampler
 from basicsr_entropy.diffusion.samplers import Callback, SamplerType
 from basicsr_entropy.diffusion.tiling import Tiling
 from basicsr_entropy.inference.images import ImageKind, image_to_tensor
 from basicsr_entropy.inference.pretrained import Pretrained, read_pretrained
 from basicsr_entropy.models.execution import Execution, Precision
-from basicsr_entropy.models.networks import check_conditional_network
+from basicsr_entropy.models.networks import network_with_weights
 from basicsr_entropy.models.options import process_and_condition
 from basicsr_entropy.models.restore import restore
-from basicsr_entropy.models.weights import load_weights
 
 DTYPES: dict[str, Precision | None] = {'float32': None, 'bf16': 'bf16', 'fp16': 'fp16'}  # values of `Execution.amp`
 
@@ -85,9 +83,7 @@ class Enhancer:
         self.tiling = construct(Tiling, tile, 'tile') if isinstance(tile, Mapping) else tile
         self.seed, self.self_ensemble = seed, self_ensemble
 
-        check_conditional_network(pretrained.network_g, 'network_g')
-        self.net = build(ARCH_REGISTRY, pretrained.network_g, 'network_g')
-        load_weights(self.net, pretrained.weights, 'the file', option='model')
+        self.net = network_with_weights(pretrained.network_g, pretrained.weights, 'the file', 'model')
         self.net.to(self.device).eval()
         if channels_last is None:
             channels_last = self.device.type == 'cpu'
@@ -189,7 +185,7 @@ class Enhancer:
 
         Raises:
             TypeError: If `image` is not an image.
-            ValueError: If its shape, data type or range is not supported.
+            ValueError: If its shape, data type or range is not supported, or the result is not finite.
 
         Example:
             >>> from PIL import Image
@@ -212,6 +208,9 @@ class Enhancer:
             before_evaluation=before_evaluation,
             sampler=self.sampler,
         )
+        if not restored.isfinite().all():  # it would become black pixels
+            remedy = '' if self.execution.amp is None else f"; {self.execution.amp} may overflow: try dtype='float32'"
+            raise ValueError(f'the output of the model holds NaN or infinite values{remedy}')
         return convert_back(restored)
 
 

@@ -12,10 +12,9 @@ from basicsr_entropy.config import build
 from basicsr_entropy.diffusion import MeanRevertingSDE, Sampler
 from basicsr_entropy.diffusion.tiling import Tiling
 from basicsr_entropy.inference.pretrained import Pretrained
-from basicsr_entropy.models.networks import check_conditional_network
+from basicsr_entropy.models.networks import check_conditional_network, network_with_weights
 from basicsr_entropy.models.options import process_and_condition
 from basicsr_entropy.models.restore import restore
-from basicsr_entropy.models.weights import load_weights
 
 
 class EnhancementModule(nn.Module):
@@ -65,8 +64,9 @@ class EnhancementModule(nn.Module):
         Raises:
             ValueError: If the weights do not fit the network.
         """
+        net = network_with_weights(model.network_g, model.weights, 'the file', 'model')  # builds none that is larger
         module = cls(network_g=model.network_g, sde=model.sde, sampler=model.sampler)
-        load_weights(module.net, model.weights, 'the file', option='model')
+        module.net = net.eval()
         return module
 
     def to_pretrained(self) -> Pretrained:

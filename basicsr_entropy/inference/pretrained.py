@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from basicsr_entropy._files import atomic_write_bytes
 from basicsr_entropy._version import __version__
-from basicsr_entropy.config import build
-from basicsr_entropy.models.networks import check_conditional_network
-from basicsr_entropy.models.weights import load_weights, read_weights
+from basicsr_entropy.models.networks import network_with_weights, own_conditional_networks
+from basicsr_entropy.models.weights import read_weights
 
 METADATA_KEY = 'basicsr_entropy'  # entry of the file's metadata that holds the options
 FILE_IN_FOLDER = 'model.safetensors'  # as huggingface_hub names it
 OPTIONS_KEY = 'basicsr_entropy.options'  # of the tensor that holds them too, uint8
+SECTIONS = ('network_g', 'sde', 'sampler')  # of these options
+MOST_TIMESTEPS = 10_000  # of a process that a model file describes; published ones have 100 to 1000
 BUNDLED_FOLDER = Path(__file__).parents[1] / 'weights'
 
 
@@ -96,9 +96,8 @@ def check_output(out: str | Path, suffixes: Sequence[str]) -> Path:
 def model_of(options: Mapping[str, Any], weights: str | Path) -> Pretrained:
     """Reads weights that fit their options; arguments and errors as in `write_pretrained`."""
     sections = _sections(options)
-    check_conditional_network(sections['network_g'], 'network_g')
     state = read_weights(str(weights), 'params_ema', option='weights')
-    load_weights(build(ARCH_REGISTRY, sections['network_g'], 'network_g'), state, str(weights), option='weights')
+    network_with_weights(sections['network_g'], state, str(weights), 'weights')
     return Pretrained(state, **sections)
 
 
@@ -114,6 +113,9 @@ def write_model(model: Pretrained, out: str | Path) -> None:
 def read_pretrained(path: str | Path, options: Mapping[str, Any] | None = None) -> Pretrained:
     """Reads a model file that `write_pretrained` wrote, or plain weights together with their options.
 
+    A model file from elsewhere can do no harm: it holds numbers and text, may name networks of this package alone,
+    and its options are checked. Give `options` to use a network of another package.
+
     Args:
         path: A .safetensors file, weights as `write_pretrained` takes them, or the name of a bundled model.
         options: Content of an option file; required for weights without options, overrides the options in the file.
@@ -121,7 +123,8 @@ def read_pretrained(path: str | Path, options: Mapping[str, Any] | None = None) 
     Raises:
         FileNotFoundError: If there is no such file or bundled model.
         KeyError: If network_g is missing from the options.
-        ValueError: If the file is damaged, or no options are given for weights without options.
+        ValueError: If the file is damaged, no options are given for weights without options, or the options in the file
+            name a network of another package.
 
     Example:
         >>> model = read_pretrained('night_small')
@@ -134,7 +137,7 @@ def read_pretrained(path: str | Path, options: Mapping[str, Any] | None = None) 
             with safe_open(path, framework='pt') as file:
                 weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a mapping)
                 stored = json.loads((file.metadata() or {}).get(METADATA_KEY, 'null'))
-        except (SafetensorError, ValueError) as error:
+        except (SafetensorError, ValueError, RecursionError) as error:
             raise ValueError(f'{path} is not a safetensors file, or is damaged') from error
     else:
         weights = read_weights(str(path), 'params_ema', option='model')
@@ -167,13 +170,30 @@ def _described(
     if options is not None:
         sections = _sections(options)
     elif stored is not None:
-        sections = stored
+        sections = _checked(stored, path)
     else:
         raise ValueError(
             f'{path} holds weights without their options; give the option file they were trained with (options=...), '
             'or an exported model file, which holds both'
         )
     return Pretrained(weights, sections['network_g'], sections['sde'], sections['sampler'])
+
+
+def _checked(stored: Any, path: str | Path) -> dict[str, Any]:
+    """The options of a model file, if they are options and ask for nothing but a model of this package."""
+    if not isinstance(stored, Mapping) or not all(isinstance(stored.get(key), Mapping) for key in SECTIONS):
+        raise ValueError(f'{path} is damaged: its options must have the sections {", ".join(SECTIONS)}')
+    allowed = own_conditional_networks()
+    if stored['network_g'].get('type') not in allowed:
+        raise ValueError(
+            f'{path}: network_g.type: a model file may name {" or ".join(allowed)}, got '
+            f'{stored["network_g"].get("type")!r}; give the option file of another network that you trust '
+            '(options=...)'
+        )
+    timesteps = stored['sde'].get('timesteps', 1)
+    if isinstance(timesteps, (int, float)) and timesteps > MOST_TIMESTEPS:
+        raise ValueError(f'{path}: sde.timesteps: must be at most {MOST_TIMESTEPS} in a model file, got {timesteps}')
+    return {key: dict(stored[key]) for key in SECTIONS}
 
 
 def _sections(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,17 @@
-"""Which registered networks can predict in a mean-reverting diffusion model."""
+"""Which registered networks can predict in a mean-reverting diffusion model, and building them for given weights."""
 
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from basicsr.utils.registry import ARCH_REGISTRY
+from torch import nn
 
-from basicsr_entropy._registry import look_up_type
-from basicsr_entropy.config import section_of
+from basicsr_entropy._registry import is_own, look_up_type
+from basicsr_entropy.config import build, section_of
+from basicsr_entropy.config.outline import TooLarge, outline
+from basicsr_entropy.models.weights import load_weights, mismatches_of, refuse_mismatches
 
 CONDITIONAL_INPUTS = 3  # x_t, mu, t
 
@@ -32,6 +36,47 @@ def check_conditional_network(options: Mapping[str, Any], path: str) -> None:
             f'{path}.type: the forward of {options["type"]} does not take x_t, mu and t, as a diffusion model needs; '
             f'use {fitting}, or register a network of your own whose forward takes x_t, mu and t'
         )
+
+
+def own_conditional_networks() -> list[str]:
+    """Names of this package's networks that `check_conditional_network` accepts."""
+    return sorted(name for name, entry in ARCH_REGISTRY if is_own(entry) and _takes_conditional_inputs(entry))
+
+
+def network_with_weights(
+    options: Mapping[str, Any], weights: Mapping[str, torch.Tensor], path: str, option: str
+) -> nn.Module:
+    """Builds a network of any size that has these weights, and no larger one.
+
+    A network of this package is first built without memory, and no further than it has as many parameters as there are
+    weights: options that do not belong to the weights can neither fill the memory nor build for ever.
+
+    Args:
+        options: Section network_g of the option file.
+        weights: State dict for it.
+        path: Where the weights come from, for errors.
+        option: Name of the option that gave the path, for errors.
+
+    Raises:
+        KeyError: If an option is unknown or missing.
+        ValueError: If an option is out of its range, the network is not a conditional one, or the weights do not fit it
+            or are not finite.
+    """
+    check_conditional_network(options, 'network_g')
+    if is_own(look_up_type(ARCH_REGISTRY, options, 'network_g')):
+        try:
+            empty = outline(lambda: build(ARCH_REGISTRY, options, 'network_g'), len(weights))
+        except TooLarge as error:
+            raise ValueError(
+                f'{option}: {path} does not fit network_g, whose options describe a larger network than its '
+                f'{len(weights)} weights. Give network_g the options the weights were trained with'
+            ) from error
+        mismatches = mismatches_of(empty, weights)
+        if mismatches:
+            refuse_mismatches(empty, mismatches, path, option)
+    net = build(ARCH_REGISTRY, options, 'network_g')
+    load_weights(net, weights, path, option=option)
+    return net
 
 
 def _takes_conditional_inputs(network: Any) -> bool:

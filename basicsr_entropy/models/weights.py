@@ -1,7 +1,8 @@
 """Network weights in checkpoints of BasicSR and of the published programs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import nn
@@ -58,23 +59,48 @@ def load_weights(
         One sentence fragment per kind of mismatch; empty if everything matches.
 
     Raises:
-        ValueError: If `strict` and something does not match; names the file and the keys.
+        ValueError: If `strict` and something does not match, or a weight to load is NaN or infinite; names the file and
+            the keys.
+    """
+    mismatches = mismatches_of(net, weights)
+    if strict and mismatches:
+        refuse_mismatches(net, mismatches, path, option)
+    own = net.state_dict()
+    fitting = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
+    # in the network's own precision, in which a large float64 is infinite
+    broken = [key for key, value in fitting.items() if not value.to(own[key].dtype).isfinite().all()]
+    if broken:
+        raise ValueError(
+            f'{option}: {path} holds NaN or infinite weights, in {_listed(broken)}: the training that wrote it '
+            'diverged; take an earlier checkpoint'
+        )
+    net.load_state_dict(fitting, strict=False)
+    return mismatches
+
+
+def mismatches_of(net: nn.Module, weights: Mapping[str, torch.Tensor]) -> list[str]:
+    """How the keys and shapes of a state dict differ from those of a network, which may be on the meta device.
+
+    Returns:
+        One sentence fragment per kind of mismatch; empty if everything matches.
     """
     own = net.state_dict()
     missing = sorted(own.keys() - weights.keys())
     unexpected = sorted(weights.keys() - own.keys())
     reshaped = sorted(key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape)
-    mismatches = []
-    for keys, what in ((missing, 'are missing'), (unexpected, 'are unknown'), (reshaped, 'have a different shape')):
-        if keys:
-            more = f' and {len(keys) - 3} more' if len(keys) > 3 else ''
-            mismatches.append(f'{", ".join(keys[:3])}{more} {what}')
-    if strict and mismatches:
-        remedy = ', or set path.strict_load_g: false' if option.startswith('path.') else ''
-        raise ValueError(
-            f'{option}: {path} does not fit network_g ({type(net).__name__}): {"; ".join(mismatches)}. '
-            f'Give network_g the options the weights were trained with{remedy}'
-        )
-    fitting = {key: value for key, value in weights.items() if key in own and key not in reshaped}
-    net.load_state_dict(fitting, strict=False)
-    return mismatches
+    kinds = ((missing, 'are missing'), (unexpected, 'are unknown'), (reshaped, 'have a different shape'))
+    return [f'{_listed(keys)} {what}' for keys, what in kinds if keys]
+
+
+def refuse_mismatches(net: nn.Module, mismatches: Sequence[str], path: str, option: str) -> NoReturn:
+    """Raises the error for weights that do not fit; arguments as of `load_weights`."""
+    remedy = ', or set path.strict_load_g: false' if option.startswith('path.') else ''
+    raise ValueError(
+        f'{option}: {path} does not fit network_g ({type(net).__name__}): {"; ".join(mismatches)}. '
+        f'Give network_g the options the weights were trained with{remedy}'
+    )
+
+
+def _listed(keys: Sequence[str]) -> str:
+    more = f' and {len(keys) - 3} more' if len(keys) > 3 else ''
+    return f'{", ".join(keys[:3])}{more}'

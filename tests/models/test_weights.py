@@ -62,3 +62,15 @@ def test_says_what_does_not_fit(net):
     assert len(troubles) == 3
     assert (net[0].bias == 0).all()
     assert not (net[0].weight == 0).any()
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), 1e300], ids=str)
+@pytest.mark.parametrize('strict', [True, False])
+def test_weights_that_are_not_finite_are_named(net, value, strict):
+    weights = {key: each.double() for key, each in net.state_dict().items()}
+    weights['1.weight'][0, 2] = value
+    before = net[0].bias.clone()
+    weights['0.bias'] += 1
+    with pytest.raises(ValueError, match=r'^model: net.pth holds NaN or infinite weights, in 1.weight: the training'):
+        load_weights(net, weights, 'net.pth', strict, option='model')
+    assert torch.equal(net[0].bias, before)
