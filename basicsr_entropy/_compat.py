@@ -19,9 +19,10 @@ from typing import Any
 import torch
 
 from basicsr_entropy._errors import first_line
-from basicsr_entropy._files import replace_durably
+from basicsr_entropy._files import archive, folder_identity, replace_durably
 
 _MARK = '_basicsr_entropy'
+_FOLDERS = '_output_folders'  # attribute of a model: identities of its output folders when it was made
 
 Function = Callable[..., Any]
 
@@ -37,7 +38,10 @@ def after_import() -> None:
     launcher_without_cuda()
     option_parser()
     resume_state()
+    resumed_optimizers()
+    archived_folders()
     atomic_checkpoints()
+    tensorboard_errors()
     mixed_loss_terms()
 
 
@@ -180,11 +184,114 @@ def _check_intact(path: Path) -> None:
     torch.load(path, map_location='cpu', weights_only=True, mmap=True)
 
 
+def resumed_optimizers() -> None:
+    """The state of another optimizer or schedule is loaded without a word, and fails in the first step, by a KeyError.
+
+    The replacement compares it with what this run has, and says what differs.
+    https://github.com/XPixelGroup/BasicSR/blob/v1.4.2/basicsr/models/base_model.py
+    """
+    from basicsr.models.base_model import BaseModel
+
+    def refuse(what: str) -> None:
+        raise ValueError(
+            f'path.resume_state: the training state does not belong to this option file: {what}; resume with the '
+            'optimizers and schedule that it was written with, or start anew with path.pretrain_network_g'
+        )
+
+    def make(original: Function) -> Function:
+        def resume_training(self: BaseModel, state: Mapping[str, Any]) -> None:
+            for kind in ('optimizers', 'schedulers'):
+                own, stored = getattr(self, kind), state.get(kind)
+                if not isinstance(stored, list) or len(stored) != len(own):
+                    found = len(stored) if isinstance(stored, list) else 'no'
+                    refuse(f'it holds {found} {kind}, and this run has {len(own)}')
+            for scheduler, stored in zip(self.schedulers, state['schedulers']):
+                # torch adds and drops private keys from version to version
+                lacking = [key for key in scheduler.state_dict() if not key.startswith('_') and key not in stored]
+                if lacking:
+                    refuse(f'its schedule has no {", ".join(lacking)}, which {type(scheduler).__name__} needs')
+            before = [set(group) for optimizer in self.optimizers for group in optimizer.param_groups]
+            try:
+                original(self, state)
+            except ValueError as error:  # torch's, of groups of other sizes
+                refuse(first_line(error))
+            # after loading, since an optimizer completes the states of older versions of itself
+            after = [(optimizer, group) for optimizer in self.optimizers for group in optimizer.param_groups]
+            for needed, (optimizer, group) in zip(before, after):
+                lacking = sorted(needed - group.keys() - {'param_names'})
+                if lacking:
+                    refuse(f'its optimizer has no {", ".join(lacking)}, which {type(optimizer).__name__} needs')
+
+        return resume_training
+
+    _replace(BaseModel, 'resume_training', make)
+
+
+def archived_folders() -> None:
+    """An earlier run's folder is renamed to a name with the time in seconds, which may be taken: the start fails.
+
+    The replacement adds a number to it. Two runs that start at once can no longer share a folder either.
+    https://github.com/XPixelGroup/BasicSR/blob/v1.4.2/basicsr/utils/misc.py
+    """
+    from basicsr import train, utils
+    from basicsr.utils import misc
+
+    def mkdir_and_rename(path: str) -> None:
+        archived = archive(path)
+        if archived is not None:
+            print(f'Path already exists. Rename it to {archived}', flush=True)
+        try:
+            Path(path).mkdir(parents=True)
+        except FileExistsError as error:
+            raise FileExistsError(
+                f'{path}: another run has just made this folder; give each run its own name'
+            ) from error
+
+    for module in (misc, utils, train):
+        _replace(module, 'mkdir_and_rename', lambda original: mkdir_and_rename)
+
+
+def tensorboard_errors() -> None:
+    """On a full disk, TensorBoard's writer ends the run with a bare `No space left on device`.
+
+    The replacement names the folder.
+    """
+    from basicsr import train, utils
+    from basicsr.utils import logger
+
+    def naming(write: Function, folder: str) -> Function:
+        def named(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return write(*args, **kwargs)
+            except OSError as error:
+                raise OSError(
+                    f'logger.use_tb_logger: cannot write to {folder}: {error.strerror or error}; free some space, or '
+                    'turn TensorBoard off'
+                ) from error
+
+        return named
+
+    def make(original: Function) -> Function:
+        def init_tb_logger(log_dir: str) -> Any:
+            writer = original(log_dir)
+            if writer is not None:  # it is on rank 0 alone
+                # its thread keeps an error until the next call of one of these
+                events = writer._get_file_writer().event_writer
+                for name in ('add_event', 'flush', 'close'):
+                    setattr(events, name, naming(getattr(events, name), log_dir))
+            return writer
+
+        return init_tb_logger
+
+    for module in (logger, utils, train):
+        _replace(module, 'init_tb_logger', make)
+
+
 def atomic_checkpoints() -> None:
     """Networks and states are written in place: a run that is killed while it writes leaves a truncated checkpoint.
 
     The replacement writes them into a private folder, syncs them to disk and renames them. A write that fails is an
-    error, not a warning in the log.
+    error, not a warning in the log, and so is an output folder that was removed or replaced since the run began.
     https://github.com/XPixelGroup/BasicSR/blob/v1.4.2/basicsr/models/base_model.py
     """
     from basicsr.models.base_model import BaseModel
@@ -196,6 +303,12 @@ def atomic_checkpoints() -> None:
                 if get_dist_info()[0] != 0:
                     return
                 final = Path(self.opt['path'][key])
+                began = vars(self).get(_FOLDERS, {}).get(key)
+                if began is not None and folder_identity(final) != began:
+                    raise FileNotFoundError(
+                        f'{final} was removed or replaced since the run began: its checkpoints are lost, and no more '
+                        'are written; start it again'
+                    )
                 private = final / '.writing'
                 shutil.rmtree(private, ignore_errors=True)  # of a run that was killed
                 private.mkdir(parents=True)
@@ -216,6 +329,15 @@ def atomic_checkpoints() -> None:
 
         return make
 
+    def make_init(original: Function) -> Function:
+        def __init__(self: BaseModel, opt: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
+            original(self, opt, *args, **kwargs)
+            folders = {key: (opt.get('path') or {}).get(key) for key in ('models', 'training_states')}
+            setattr(self, _FOLDERS, {key: folder_identity(folder) for key, folder in folders.items() if folder})
+
+        return __init__
+
+    _replace(BaseModel, '__init__', make_init)
     _replace(BaseModel, 'save_network', write_atomically('models'))
     _replace(BaseModel, 'save_training_state', write_atomically('training_states'))
 

@@ -1,7 +1,11 @@
-"""Atomic, durable file writes: after a crash a file holds either its old content or the whole new content."""
+"""Atomic, durable file writes: after a crash a file holds either its old content or the whole new content.
+
+And folders: renaming one to make room, and noticing that one was removed.
+"""
 
 import errno
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +68,49 @@ def replace_durably(temporary: Path, final: Path) -> None:
     except OSError as error:
         if error.errno not in _FOLDER_SYNC_UNSUPPORTED:
             raise
+
+
+def archive(folder: str | Path) -> Path | None:
+    """Renames a folder to NAME_archived_TIME, as BasicSR does, or to NAME_archived_TIME_2 ... where that is taken.
+
+    Args:
+        folder: The folder; may be missing.
+
+    Returns:
+        Its new path; None if there was no such folder.
+
+    Raises:
+        OSError: If it cannot be renamed.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        return None
+    name = first = folder.with_name(f'{folder.name}_archived_{time.strftime("%Y%m%d_%H%M%S")}')
+    number = 1
+    while True:
+        try:
+            name.mkdir()  # takes the name, which another process may want at this moment
+            break
+        except FileExistsError:
+            number += 1
+            name = first.with_name(f'{first.name}_{number}')
+    try:
+        os.replace(folder, name)  # onto the empty folder
+    except OSError as error:
+        name.rmdir()
+        if isinstance(error, FileNotFoundError):  # another process was faster
+            return None
+        raise
+    return name
+
+
+def folder_identity(folder: str | Path) -> tuple[int, int] | None:
+    """What tells a folder from another one that has taken its place; None if there is no such folder."""
+    try:
+        status = os.stat(folder)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _sync(path: Path) -> None:
