@@ -32,6 +32,8 @@ _META_LINE = re.compile(r'(?P<key>.+)\.png \((?P<shape>\d+,\d+,\d+)\) \d+')
 def lmdb_key(name: str) -> str:
     """LMDB key of an image name: its dots become underscores, since BasicSR cuts keys at the first dot.
 
+    So no key has a part `..`, by which outputs that are named after it would leave their folder.
+
     Raises:
         ValueError: If the name is not valid UTF-8, holds a control character or is too long for a key.
     """
@@ -91,7 +93,8 @@ def read_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
 
     Raises:
         FileNotFoundError: If the path is not an LMDB database.
-        ValueError: If a line of meta_info.txt is not in BasicSR's format.
+        ValueError: If a line of meta_info.txt is not in BasicSR's format, or its key would lead out of a folder:
+            outputs are named after keys.
     """
     meta = Path(path) / META_INFO
     if not (Path(path) / 'data.mdb').is_file() or not meta.is_file():
@@ -102,6 +105,8 @@ def read_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
             match = _META_LINE.fullmatch(line.rstrip())
             if match is None:
                 raise ValueError(f"{meta}, line {number}: expected 'key.png (h,w,c) level', got '{line.rstrip()}'")
+            if match['key'].startswith('/') or '..' in match['key'].split('/'):
+                raise ValueError(f"{meta}, line {number}: the key '{match['key']}' leads out of its folder")
             shapes[match['key']] = tuple(map(int, match['shape'].split(',')))
     return shapes
 

@@ -53,6 +53,14 @@ def test_pixels_that_do_not_fit_their_shape_are_named(lolv1, tmp_path):
         pass
 
 
+@pytest.mark.parametrize('key', ['..', 'a/..', '../a', 'a/../b', '/a'])
+def test_keys_that_lead_out_of_a_folder_are_refused(databases, key):
+    meta = databases / 'train_lq.lmdb/meta_info.txt'
+    meta.write_text(meta.read_text().replace('00002.png', f'{key}.png'))
+    with pytest.raises(ValueError, match=f"meta_info.txt, line 2: the key '{key}' leads out of its folder"):
+        LmdbReader(databases / 'train_lq.lmdb')
+
+
 @pytest.mark.parametrize('content', ['{', '[]', '{"options": {}}'])
 def test_a_damaged_manifest_is_named(databases, content):
     (databases / 'train_lq.lmdb/manifest.json').write_text(content)
