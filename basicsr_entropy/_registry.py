@@ -67,7 +67,14 @@ def look_up(registry: Registry, name: str, path: str) -> Any:
 
 
 def look_up_type(registry: Registry, options: Mapping[str, Any], path: str) -> Any:
-    """Looks up the entry that options['type'] names; raises KeyError as `look_up`, also if the type is missing."""
+    """Looks up the entry that options['type'] names.
+
+    Raises:
+        KeyError: As `look_up`, also if the type is missing.
+        ValueError: If it is no text.
+    """
     if not isinstance(options, Mapping) or options.get('type') is None:
         raise KeyError(f'{path}.type: missing; it names an entry of the {registry._name} registry')
+    if not isinstance(options['type'], str):
+        raise ValueError(f'{path}.type: must be a name, got {options["type"]!r}')
     return look_up(registry, options['type'], f'{path}.type')

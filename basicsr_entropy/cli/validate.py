@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='what the file is to do (default: train if it has a section train, else test)',
     )
     parser.add_argument(
-        '--no-files', action='store_true', help='do not look for the data and the weights that it names'
+        '--no-files', action='store_true', help='do not look for the data, weights and GPUs that it asks for'
     )
     parser.add_argument(
         '--force_yml', nargs='+', metavar='KEY:KEY=VALUE', help='override options, as train and test do'

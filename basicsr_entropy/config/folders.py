@@ -26,6 +26,29 @@ def output_folder(options: Mapping[str, Any], is_train: bool, root: Path = Path(
     return Path(asked).expanduser() if asked else root / parent / options['name']
 
 
+def folder_option(options: Mapping[str, Any], is_train: bool) -> str:
+    """The option that decides about a run's output folder; arguments as `output_folder`."""
+    key, _ = _ROOTS[is_train]
+    return f'path.{key}' if (options.get('path') or {}).get(key) else 'name'
+
+
+def is_run_folder(folder: Path, is_train: bool) -> bool:
+    """Whether a folder is that of a run, empty or not there, so that a new run may archive it.
+
+    Args:
+        folder: The folder.
+        is_train: Whether the run trains, or tests.
+    """
+    if not folder.exists():
+        return True
+    if not folder.is_dir():
+        return False
+    names = {each.name for each in folder.iterdir()}
+    own = {below for below in _SUBFOLDERS[is_train].values() if below}
+    log = f'{"train" if is_train else "test"}_*.log'
+    return names <= own or own <= names or next(folder.glob(log), None) is not None
+
+
 def run_paths(options: Mapping[str, Any], is_train: bool, root: Path) -> dict[str, str]:
     """What BasicSR adds to `path`: the output folder of a run and the folders in it; arguments as `output_folder`."""
     folder = output_folder(options, is_train, root)

@@ -47,7 +47,7 @@ class Problem(NamedTuple):
             error: Error whose message begins with the name of an argument, or with `path`.
             path: Path of the options that were passed as arguments.
         """
-        message = message_of(error)
+        message = message_of(error).partition('\n')[0]  # torch appends a trace of its own
         if message.startswith(f'{path}:') or message.startswith(f'{path}.'):
             where, _, text = message.partition(': ')
             return cls(where, text, _kind(error, text))
@@ -191,7 +191,8 @@ def _bounds(metadata: Iterable[Any]) -> str:
             (Lt, 'lt', 'below'),
         ):
             if isinstance(each, kind):
-                words.append(f'{word} {getattr(each, name)}')
+                bound = getattr(each, name)
+                words.append(f'{word} {bound:g}' if isinstance(bound, float) else f'{word} {bound}')
     text = ' and '.join(words)
     return f' of {text}' if text.startswith('at ') else f' {text}' if text else ''
 

@@ -6,10 +6,12 @@ the signature and the Google docstring of the object's class. Error messages, th
 documentation are generated from both.
 """
 
+import ast
 import functools
 import inspect
 import operator
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -95,6 +97,10 @@ PositiveNumber = Annotated[float, Gt(0)]
 Probability = Annotated[float, Gt(0), Le(1)]
 Seed = Annotated[Integer, Ge(0), Le(LARGEST_SEED)]
 Text = Annotated[str, MinLen(1)]
+# sums of squared gradients, which optimizers and clipping take, stay within float32 even for millions of parameters
+LARGEST_WEIGHT = 1e12
+LossWeight = Annotated[float, Ge(-LARGEST_WEIGHT), Le(LARGEST_WEIGHT)]
+Reduction = Literal['none', 'mean', 'sum']
 
 
 # Sections from signatures
@@ -116,7 +122,7 @@ def section_of(
         callee: The class or function.
         without: Parameters that are not options, such as the images that a metric compares.
         extra: Further keys that are allowed, of any type.
-        any_key: Whether a **kwargs parameter allows any further key.
+        any_key: Whether a **kwargs parameter allows any further key; one that is not used does not.
     """
     own = is_own(callee)
     hints = typing.get_type_hints(callee.__init__ if inspect.isclass(callee) else callee) if own else {}
@@ -125,17 +131,33 @@ def section_of(
     for name, parameter in inspect.signature(callee).parameters.items():
         if name in without or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
-        annotation = hints[name] if name in hints else _type_of_default(parameter.default)
+        annotation = hints[name] if name in hints else _type_of_default(name, parameter.default)
         default = ... if parameter.default is parameter.empty else parameter.default
-        fields[name] = (_strict_integers(annotation), FieldInfo(default=default, description=described.get(name)))
+        is_weight = annotation is float and name.endswith('_weight')
+        kind = LossWeight if is_weight else _strict_integers(annotation)
+        fields[name] = (kind, FieldInfo(default=default, description=described.get(name)))
     fields |= {name: (Any, None) for name in extra if name not in fields}
-    takes_any = any_key and any(each.kind is each.VAR_KEYWORD for each in inspect.signature(callee).parameters.values())
+    takes_any = any_key and _uses_keywords(callee)
     section = create_model(callee.__name__, __base__=OpenSection if takes_any else Section, **fields)
     section.__doc__ = (inspect.getdoc(callee) or '').partition('\n')[0]
     return section
 
 
-def _type_of_default(default: Any) -> Any:
+def _uses_keywords(callee: Callable[..., Any]) -> bool:
+    """Whether a class or function has a parameter **kwargs, and its source mentions it again."""
+    keywords = [each for each in inspect.signature(callee).parameters.values() if each.kind is each.VAR_KEYWORD]
+    if not keywords:
+        return False
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(callee.__init__ if inspect.isclass(callee) else callee)))
+    except (OSError, TypeError, SyntaxError):  # no source
+        return True
+    return any(isinstance(node, ast.Name) and node.id == keywords[0].name for node in ast.walk(tree))
+
+
+def _type_of_default(name: str, default: Any) -> Any:
+    if name == 'reduction' and default in get_args(Reduction):
+        return Reduction
     if isinstance(default, bool):
         return bool
     if isinstance(default, (int, float)):
@@ -190,8 +212,10 @@ def construct(callee: Callable[..., Any], options: Mapping[str, Any] | None, pat
     """
     asked = {key: value for key, value in (options or {}).items() if key != 'type'}
     section = section_of(callee, without=tuple(given), any_key=True).read(asked, path)
+    if is_own(callee):  # 5e3 becomes an integer; of others it is not known which numbers are to be integers
+        asked = {key: getattr(section, key) for key in asked}
     try:
-        return callee(**given, **{key: getattr(section, key) for key in asked})
+        return callee(**given, **asked)
     except (KeyError, TypeError, ValueError) as error:
         problem = Problem.of(error, path)
         raise problem.kind(str(problem)) from error

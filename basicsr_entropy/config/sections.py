@@ -8,7 +8,7 @@ mappings here; the registered class decides about their keys, see `config.valida
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BeforeValidator, field_validator, model_validator
 from typing_extensions import Self
 
@@ -28,9 +28,9 @@ Typed = dict[str, Any]  # a section whose `type` names an entry of a registry
 
 def _no_path(name: Any) -> Any:
     if isinstance(name, str) and is_path(name):
-        raise ValueError(
-            f'must be a name and not a path, got {name!r}; outputs go to experiments/NAME and results/NAME'
-        )
+        raise ValueError(f'must be a name and not a path, got {name!r}: output files are named after it')
+    if isinstance(name, str) and not name.isprintable():
+        raise ValueError(f'must have no control characters, got {name!r}: output files are named after it')
     return name
 
 
@@ -41,7 +41,9 @@ RUNTIME_KEYS = {
 }
 
 Name = Annotated[Text, BeforeValidator(_no_path)]
+Suffix = Annotated[str, BeforeValidator(_no_path)]
 Decay = Annotated[float, Ge(0), Lt(1)]
+LearningRate = Annotated[float, Gt(0), Le(100)]  # a misplaced exponent; optimizers that scale it themselves take 1
 
 
 class CropSchedule(Section):
@@ -91,7 +93,7 @@ class ImageBackend(Section, extra='allow'):
 class AnyDataset(CropSchedule):
     """Keys of every dataset: what BasicSR's pipelines and data loader read, and what all of its datasets share."""
 
-    name: Text
+    name: Name
     """Name of the dataset in logs and output folders."""
     type: Text
     """Registered dataset class."""
@@ -126,6 +128,12 @@ class AnyDataset(CropSchedule):
     use_shuffle: bool = True
     """Accepted because BasicSR's option files contain it; training always shuffles."""
 
+    @model_validator(mode='after')
+    def _mean_and_std(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError(f'{"mean" if self.mean is None else "std"}: missing; mean and std go together')
+        return self
+
 
 class Dataset(AnyDataset):
     """A dataset of BasicSR."""
@@ -136,6 +144,8 @@ class Dataset(AnyDataset):
     """File that lists the images, one per line."""
     filename_tmpl: Text = '{}'
     """Base name of the low-quality image; `{}` stands for the base name of the ground truth."""
+    color: Text | None = None  # type: ignore[assignment]
+    """`y`: the luma channel of YCbCr instead of RGB; BasicSR takes any other value as RGB."""
 
 
 def phase_of(key: Any) -> str:
@@ -156,7 +166,7 @@ class Optimizer(Section, extra='allow'):
 
     type: Text
     """Class of the optimizer."""
-    lr: PositiveNumber
+    lr: LearningRate
     """Learning rate."""
 
 
@@ -233,7 +243,7 @@ class Val(Section):
     """Iterations between validations; required for training."""
     save_img: bool
     """Write the output images."""
-    suffix: str | None = None
+    suffix: Suffix | None = None
     """Ending of the names of the output images in a test; the name of the run by default."""
     pbar: bool = False
     """Show a progress bar over the images."""

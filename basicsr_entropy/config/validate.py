@@ -1,19 +1,26 @@
 """Checks of a whole option file before anything is created: sections, registered types, arguments, files.
 
 Stock classes of BasicSR, and classes of other packages, declare no keys. What they may read is taken from their source:
-a key is unknown if it is neither in the typed sections nor a string in the source of the class.
+a key is unknown if it is neither in the typed sections nor a string in the source of the class. BasicSR's published
+option files also carry keys that only a sibling class reads; these are known too, unless they would be a loss, an
+optimizer or a network that is silently left out.
 """
 
 import ast
+import difflib
 import functools
 import inspect
+import math
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from basicsr_entropy._errors import message_of, suggestion
 from basicsr_entropy._registry import is_own, look_up
+from basicsr_entropy.config.folders import folder_option, is_run_folder, output_folder
+from basicsr_entropy.config.outline import outline
 from basicsr_entropy.config.problems import Problem, join, missing, raise_first
 from basicsr_entropy.config.section import Section, section_at, section_of
 from basicsr_entropy.config.sections import (
@@ -28,6 +35,11 @@ from basicsr_entropy.config.sections import (
 
 METRIC_IMAGES = ('img', 'img2')  # arguments of a metric that are not options
 METRIC_KEYS = ('better',)  # read by BasicSR's models
+LARGEST_NUMBER = 3.4028234663852886e38  # of float32, in which networks and losses compute
+YAML_SWITCHES = ': YAML reads on, off, yes and no as true and false; quote them'
+MOST_WEIGHTS = 10_000  # of a network, as tensors; more is a mistake that would be built for hours
+STOCK_FILES = ('dataroot', 'meta_info')  # beginnings of keys by which BasicSR's datasets name files and folders
+NOT_OPTIONAL = ('optim_', 'network_')  # beginnings of keys that must not be left out in silence, beside the end _opt
 
 _Section = TypeVar('_Section', bound=Section)
 
@@ -39,6 +51,7 @@ def check_options(options: Mapping[str, Any], is_train: bool, files: bool = True
         KeyError: If a section, type or key is unknown or missing.
         ValueError: If a value has the wrong type or is out of range.
         FileNotFoundError: If a file or folder is missing.
+        FileExistsError: If the output folder holds other files than those of a run.
     """
     problems = find_problems(options, is_train, files)
     if problems:
@@ -51,12 +64,40 @@ def find_problems(options: Mapping[str, Any], is_train: bool, files: bool = True
     Args:
         options: Content of the file.
         is_train: Whether it is to train, or to test.
-        files: Also look for the files and folders that it names.
+        files: Also look for the files, folders and GPUs that it asks for.
     """
     found: dict[str, Problem] = {}
-    for problem in _problems(options, is_train, files):
+    for problem in [*_keys(options)] or (*_problems(options, is_train, files), *_numbers(options)):
         found.setdefault(problem.path, problem)
     return list(found.values())
+
+
+def _keys(options: Mapping[Any, Any]) -> Iterator[Problem]:
+    """Keys that are no text. Deeper than here, mappings are arguments of classes, and may have any keys."""
+    sections = {'': options, **{str(key): value for key, value in options.items() if isinstance(value, Mapping)}}
+    for name in ('datasets', 'train', 'val', 'val.metrics'):
+        inner = sections.get(name, {})
+        sections |= {f'{name}.{key}': value for key, value in inner.items() if isinstance(value, Mapping)}
+    for path, section in sections.items():
+        for key in section:
+            if not isinstance(key, str):
+                remedy = YAML_SWITCHES if isinstance(key, bool) else ''
+                yield Problem(join(path, str(key)), f'a key must be text, got {key!r}{remedy}')
+
+
+def _numbers(value: Any, path: str = '') -> Iterator[Problem]:
+    """Numbers that are not finite, or infinite in float32, anywhere in the file."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _numbers(each, join(path, str(key)))
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            # a number of a list goes by the list, as in the problems of typed sections
+            yield from _numbers(each, path if not isinstance(each, (Mapping, list)) else f'{path}[{index}]')
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield Problem(path, f'must be finite, got {value}')
+    elif isinstance(value, (int, float)) and abs(value) > LARGEST_NUMBER:
+        yield Problem(path, f'must be at most {LARGEST_NUMBER:.1e}, the largest number of float32, got {value!s:.20}')
 
 
 def _problems(options: Mapping[str, Any], is_train: bool, files: bool) -> Iterator[Problem]:
@@ -68,10 +109,9 @@ def _problems(options: Mapping[str, Any], is_train: bool, files: bool) -> Iterat
         yield problem
     yield from _sections(options, model)
     datasets, val = _mapping(options.get('datasets')), _mapping(options.get('val'))
-    yield from _num_gpu(options.get('num_gpu'))
     for key in options:
         if key.startswith('network_'):
-            yield from _network(options[key], key)
+            yield from _network(options[key], key, files)
     for phase, dataset in datasets.items():
         yield from _dataset(dataset, phase, options, is_train, files)
     for name, metric in _mapping(val.get('metrics')).items():
@@ -79,7 +119,9 @@ def _problems(options: Mapping[str, Any], is_train: bool, files: bool) -> Iterat
     if is_train:
         yield from _training(options, model)
     if files:
+        yield from _num_gpu(options.get('num_gpu'))
         yield from _weights(_mapping(options.get('path')))
+        yield from _output_folder(options, is_train)
 
 
 @functools.cache
@@ -99,12 +141,45 @@ def keys_read_by(source: Any) -> frozenset[str] | None:
     return frozenset(found)
 
 
-def options_section(cls: type | None, default: type[_Section]) -> tuple[type[_Section], frozenset[str] | None]:
-    """The section that describes a registered class, and further keys that it may read (None: any)."""
+@functools.cache
+def _keys_read_by_siblings(registry: str) -> frozenset[str]:
+    """The keys that any of BasicSR's own classes in a registry may read, without those that must be read."""
+    from basicsr.utils import registry as registries
+
+    stock = (cls for _, cls in getattr(registries, registry) if _is_stock(cls))
+    read = frozenset[str]().union(*(keys_read_by(cls) or () for cls in stock))
+    return frozenset(key for key in read if not (key.endswith('_opt') or key.startswith(NOT_OPTIONAL)))
+
+
+def _is_stock(cls: Any) -> bool:
+    return cls.__module__.partition('.')[0] == 'basicsr'
+
+
+def options_section(
+    cls: type | None, default: type[_Section], registry: str
+) -> tuple[type[_Section], frozenset[str] | None]:
+    """The section that describes a registered class, and further keys that it may be given (None: any).
+
+    Args:
+        cls: The class; None if it is unknown.
+        default: The section of a class that names none.
+        registry: Name of the registry that holds the class.
+    """
     if cls is None:
         return default, None
-    strict = 'OPTIONS' in vars(cls)
-    return getattr(cls, 'OPTIONS', default), frozenset() if strict else keys_read_by(cls)
+    section = getattr(cls, 'OPTIONS', default)
+    if 'OPTIONS' in vars(cls):
+        return section, frozenset()
+    read = keys_read_by(cls)
+    return section, read if read is None or not _is_stock(cls) else read | _keys_read_by_siblings(registry)
+
+
+def _near(problem: Problem, read: frozenset[str] | None) -> Problem:
+    """A problem with a key, with the most similar of the keys that are read among those it suggests."""
+    if problem.known is None or not read:
+        return problem
+    near = difflib.get_close_matches(problem.path.rpartition('.')[2], read, n=1)
+    return problem._replace(known=(*problem.known, *near))
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -136,16 +211,19 @@ def _typed(registry: str, options: Any, path: str) -> tuple[Any, dict[str, Any],
 
 def _sections(options: Mapping[str, Any], model: type | None) -> Iterator[Problem]:
     """Problems of the typed sections; keys that only the model knows are left to it."""
-    section, read = options_section(model, OptionFile)
+    section, read = options_section(model, OptionFile, 'MODEL_REGISTRY')
     networks = [key.removeprefix('network_') for key in options if key.startswith('network_')]
     by_network = [f'{kind}_{name}' for kind in ('pretrain_network', 'strict_load', 'param_key') for name in networks]
     fields = {key: section_at(section, key).model_fields for key in ('train', 'val', 'path', 'logger')}
     fields[''] = section.model_fields
+    val = _mapping(options.get('val'))
 
     def is_the_models(where: str, key: str) -> bool:
         if key in fields[where]:
             return False
         special = by_network if where == 'path' else [f'network_{name}' for name in networks] if where == '' else []
+        if where == '' and key in val and val[key] == options[key]:
+            return True  # BasicSR's published files repeat save_img and suffix
         return read is None or key in read or key in special or section.allows(where, key)
 
     def typed(where: str, keys: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,7 +236,7 @@ def _sections(options: Mapping[str, Any], model: type | None) -> Iterator[Proble
         elif problem.known is not None and problem.path.startswith('path.'):
             yield problem._replace(known=(*problem.known, *by_network))
         else:
-            yield problem
+            yield _near(problem, read)
 
 
 def _num_gpu(value: Any) -> Iterator[Problem]:
@@ -168,25 +246,31 @@ def _num_gpu(value: Any) -> Iterator[Problem]:
         yield Problem('num_gpu', f'{value} asked for, but torch sees no CUDA device; use auto or 0')
 
 
-def _network(options: Any, path: str) -> Iterator[Problem]:
-    import torch
-
+def _network(options: Any, path: str, files: bool) -> Iterator[Problem]:
     callee, arguments, problem = _typed('ARCH_REGISTRY', options, path)
     if problem:
         yield problem
         return
     problems = section_of(callee, any_key=True).problems(arguments, path)
     yield from problems
+    if files:
+        yield from _absent(arguments, path, lambda key: key.endswith('_path'))
     if not problems and is_own(callee):
-        with torch.device('meta'):  # without memory for the weights
-            yield from _construction(callee, arguments, path)
+        yield from _construction(partial(outline, partial(callee, **arguments), MOST_WEIGHTS), path)
 
 
-def _construction(callee: Any, arguments: Mapping[str, Any], path: str) -> Iterator[Problem]:
+def _absent(options: Mapping[str, Any], path: str, is_file: Callable[[str], bool]) -> Iterator[Problem]:
+    """Files and folders that options name and that are not there."""
+    for key, value in options.items():
+        if is_file(key) and isinstance(value, str) and value and not Path(value).expanduser().exists():
+            yield Problem(join(path, key), f'no file or folder {value}', FileNotFoundError)
+
+
+def _construction(construct: Callable[[], Any], path: str) -> Iterator[Problem]:
     """What the constructor of one of this package's classes refuses."""
     try:
-        callee(**arguments)
-    except (KeyError, TypeError, ValueError) as error:
+        construct()
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         yield Problem.of(error, path)
 
 
@@ -201,13 +285,14 @@ def _dataset(dataset: Any, phase: str, options: Mapping[str, Any], is_train: boo
     if problem:
         yield problem
         return
-    section, read = options_section(cls, Dataset)
+    section, read = options_section(cls, Dataset, 'DATASET_REGISTRY')
     found = False
-    for each in section.problems(dataset, path):
+    backend = _backend(dataset.get('io_backend'), path) if _is_stock(cls) else ()
+    for each in (*section.problems(dataset, path), *backend, *_loader(dataset, phase, path)):
         key = each.path.removeprefix(f'{path}.')
         if each.known is None or (read is not None and key not in read):
             found = True
-            yield each
+            yield _near(each, read)
     if phase == 'train':
         for key in ('batch_size_per_gpu', 'num_worker_per_gpu'):
             if dataset.get(key) is None:
@@ -218,9 +303,36 @@ def _dataset(dataset: Any, phase: str, options: Mapping[str, Any], is_train: boo
     if is_own(cls):
         yield from _readable(cls, {'phase': kind, 'scale': options.get('scale', 1), **dataset}, path)
     else:
-        for key in ('dataroot_gt', 'dataroot_lq', 'meta_info_file'):
-            if dataset.get(key) and not Path(dataset[key]).expanduser().exists():
-                yield Problem(join(path, key), f'no file or folder {dataset[key]}', FileNotFoundError)
+        yield from _absent(dataset, path, lambda key: key.startswith(STOCK_FILES) or key.endswith('_path'))
+
+
+def _backend(options: Any, path: str) -> Iterator[Problem]:
+    """What BasicSR's file client refuses."""
+    from basicsr.utils.file_client import FileClient
+
+    if not isinstance(options, Mapping) or not isinstance(options.get('type'), str):
+        return
+    path, backend = f'{path}.io_backend', FileClient._backends.get(options['type'])
+    if backend is None:
+        near = suggestion(options['type'], FileClient._backends)
+        yield Problem(f'{path}.type', f"no backend '{options['type']}'{near}")
+        return
+    given = ('type', 'db_paths', 'client_keys')  # BasicSR's datasets set all but the type themselves
+    arguments = {key: value for key, value in options.items() if key not in given}
+    if '__init__' in vars(backend):
+        yield from section_of(backend, without=given, any_key=True).problems(arguments, path)
+    else:
+        yield from Section.problems(arguments, path)
+
+
+def _loader(dataset: Mapping[str, Any], phase: str, path: str) -> Iterator[Problem]:
+    """Combinations that the data loader refuses."""
+    if phase == 'train' and dataset.get('prefetch_mode') == 'cuda' and dataset.get('pin_memory') is not True:
+        yield Problem(join(path, 'pin_memory'), 'must be true for prefetch_mode: cuda')
+    workers = dataset.get('num_worker_per_gpu') if phase == 'train' else 0
+    if dataset.get('persistent_workers') is True and workers == 0:
+        text = 'needs num_worker_per_gpu of at least 1' if phase == 'train' else 'applies to training; remove it'
+        yield Problem(join(path, 'persistent_workers'), text)
 
 
 def _readable(cls: Any, options: Mapping[str, Any], path: str) -> Iterator[Problem]:
@@ -250,7 +362,7 @@ def _training(options: Mapping[str, Any], model: type | None) -> Iterator[Proble
     if val and val.get('val_freq') is None:
         yield Problem('val.val_freq', 'missing; iterations between validations', KeyError)
     yield from _schedule_of_crops(_mapping(datasets.get('train')), options.get('model_type'), model)
-    section, _ = options_section(model, OptionFile)
+    section, _ = options_section(model, OptionFile, 'MODEL_REGISTRY')
     losses = {key: value for key, value in train.items() if key.endswith('_opt') and value is not None}
     for key, loss in losses.items():
         yield from _loss(loss, f'train.{key}', section.LOSS_KEYS)
@@ -259,7 +371,10 @@ def _training(options: Mapping[str, Any], model: type | None) -> Iterator[Proble
     for key in train:
         if key.startswith('optim_') and isinstance(train[key], Mapping):
             yield from _optimizer(train[key], f'train.{key}', model)
-    yield from _scheduler(train)
+    yield from _scheduler(train, model)
+    logger = _mapping(options.get('logger'))
+    if _mapping(logger.get('wandb')).get('project') is not None and logger.get('use_tb_logger') is not True:
+        yield Problem('logger.use_tb_logger', 'must be true for logger.wandb, which takes its values from TensorBoard')
 
 
 def _schedule_of_crops(dataset: Mapping[str, Any], name: Any, model: type | None) -> Iterator[Problem]:
@@ -296,14 +411,15 @@ def _loss(options: Any, path: str, extra: type[Section] = Section) -> Iterator[P
         for index, part in enumerate(parts):
             yield from _loss(part, f'{path}.losses[{index}]')
     elif not problems and is_own(callee):
-        yield from _construction(callee, arguments, path)
+        yield from _construction(partial(callee, **arguments), path)
 
 
 def _optimizer(options: Mapping[str, Any], path: str, model: type | None) -> Iterator[Problem]:
     import torch
     from basicsr.models.base_model import BaseModel
 
-    yield from Optimizer.problems(options, path)
+    problems = Optimizer.problems(options, path)
+    yield from problems
     name = options.get('type')
     if not isinstance(name, str):
         return
@@ -317,14 +433,25 @@ def _optimizer(options: Mapping[str, Any], path: str, model: type | None) -> Ite
     callee = getattr(torch.optim, name, None)
     if callee is not None:
         arguments = {key: value for key, value in options.items() if key not in ('type', 'lr')}
-        yield from section_of(callee, without=('params', 'lr')).problems(arguments, path)
+        problems += section_of(callee, without=('params', 'lr')).problems(arguments, path)
+        yield from problems
+        if not problems and not [*_numbers(arguments)]:
+            try:
+                callee([torch.zeros(1, requires_grad=True)], lr=options['lr'], **arguments)
+            except (TypeError, ValueError) as error:
+                yield Problem(path, f'{name} refuses them: {message_of(error)}')
 
 
-def _scheduler(train: Mapping[str, Any]) -> Iterator[Problem]:
+def _scheduler(train: Mapping[str, Any], model: type | None) -> Iterator[Problem]:
+    from basicsr.models.base_model import BaseModel
+
     options = train.get('scheduler')
     if not isinstance(options, Mapping):
         return
     section = SCHEDULERS.get(str(options.get('type')))
+    own = getattr(model, 'setup_schedulers', BaseModel.setup_schedulers) is not BaseModel.setup_schedulers
+    if section is None and own and not is_own(model) and options.get('type') is not None:
+        return  # a schedule of the model's own
     if section is None:
         what = 'missing' if options.get('type') is None else f"no schedule '{options['type']}'"
         yield Problem('train.scheduler.type', f'{what}; known: {", ".join(SCHEDULERS)}', KeyError)
@@ -339,6 +466,23 @@ def _scheduler(train: Mapping[str, Any]) -> Iterator[Problem]:
                 'train.scheduler.periods',
                 f'must add up to at least train.total_iter, {total:.0f}, but add up to {covered}',
             )
+
+
+def _output_folder(options: Mapping[str, Any], is_train: bool) -> Iterator[Problem]:
+    """A folder of other things where a run would write: it would be renamed to make room."""
+    try:
+        folder = output_folder(options, is_train)
+        if is_run_folder(folder, is_train):
+            return
+    except (KeyError, TypeError, OSError):  # no name, or no text; an unreadable folder
+        return
+    option = folder_option(options, is_train)
+    yield Problem(
+        option,
+        f'{folder} holds other files than those of a run, which would rename it to make room; choose another '
+        f'{"name" if option == "name" else "folder"}, or move it',
+        FileExistsError,
+    )
 
 
 def _weights(path: Mapping[str, Any]) -> Iterator[Problem]:

@@ -127,6 +127,11 @@ def test_constructs_and_names_what_the_constructor_refuses():
         construct(Thing, {'size': 3}, 'thing')
 
 
+def test_integers_of_stock_classes_stay_integers():
+    net = build(registry.ARCH_REGISTRY, {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 1}, 'network_g')
+    assert net.body[0].out_channels == 8
+
+
 def test_builds_what_is_registered_and_leaves_the_options():
     options = {'type': 'L1Loss', 'loss_weight': 2}
     assert build(registry.LOSS_REGISTRY, options, 'train.pixel_opt').loss_weight == 2

@@ -4,7 +4,9 @@ import copy
 import re
 
 import pytest
-from helpers import STOCK
+from helpers import STOCK, train_options
+
+from basicsr_entropy.config import find_problems, validate
 
 # changes to a sound training file (None removes a key), and what the one line says
 WRONG = [
@@ -82,7 +84,7 @@ WRONG = [
     ({'logger__use_tb_logger': 0}, r'logger\.use_tb_logger: must be true or false, got 0'),
     (
         {'train__entropy_opt__loss_weight': '1.0'},
-        r'train\.entropy_opt\.loss_weight: must be a number, .* quotes',
+        r'train\.entropy_opt\.loss_weight: must be a number of at least .* quotes',
     ),
     ({'train__entropy_opt__levels': '8'}, r'train\.entropy_opt\.levels: must be an integer or a list of integers'),
     ({'network_g__width': '8'}, r'network_g\.width: must be an integer, .*without quotes'),
@@ -99,8 +101,8 @@ WRONG = [
         {'datasets__train__batch_size_per_gpu': 0},
         r'datasets\.train\.batch_size_per_gpu: must be an integer of at',
     ),
-    ({'train__optim_g__lr': 0}, r'train\.optim_g\.lr: must be a number above 0, got 0'),
-    ({'train__optim_g__lr': float('nan')}, r'train\.optim_g\.lr: must be a number above 0, got nan'),
+    ({'train__optim_g__lr': 0}, r'train\.optim_g\.lr: must be a number above 0 and at most 100, got 0'),
+    ({'train__optim_g__lr': float('nan')}, r'train\.optim_g\.lr: must be a number above 0 and at most 100, got nan'),
     ({'train__ema_decay': 1}, r'train\.ema_decay: must be a number of at least 0 and below 1, got 1'),
     ({'train__grad_clip_norm': 0}, r'train\.grad_clip_norm: must be a number above 0, got 0'),
     ({'train__entropy_opt__levels': 1}, r'train\.entropy_opt\.levels: must be an integer of at least 2'),
@@ -141,6 +143,17 @@ WRONG = [
     ({'path__resume_state': 'absent.state'}, r'path\.resume_state: no file absent\.state'),
     ({'datasets__train__dataroot': 'absent'}, r'datasets\.train\.dataroot: no folder absent'),
     ({'datasets__val__exclude': 'absent.txt'}, r'datasets\.val\.exclude: no file absent\.txt'),
+    # numbers that are infinite, or become so
+    ({'train__entropy_opt__loss_weight': 1e30}, r'train\.entropy_opt\.loss_weight: .* at most 1e\+12, got 1e\+30'),
+    ({'train__entropy_opt__loss_weight': 1e39}, r'train\.entropy_opt\.loss_weight: .* at most 1e\+12, got 1e\+39'),
+    ({'train__optim_g__lr': 1e3}, r'train\.optim_g\.lr: must be a number above 0 and at most 100, got 1000\.0'),
+    ({'train__optim_g__betas': [float('nan'), 0.99]}, r'train\.optim_g\.betas: must be finite, got nan'),
+    ({'train__optim_g__weight_decay': 1e39}, r'train\.optim_g\.weight_decay: must be at most 3\.4e\+38'),
+    ({'train__optim_g__betas': [0.9, 1.5]}, r'train\.optim_g: AdamW refuses them: Invalid beta parameter at index 1'),
+    (
+        {'train__pixel_opt': {'type': 'MixedLoss', 'losses': [{'type': 'L1Loss', 'loss_weight': float('inf')}]}},
+        r'train\.pixel_opt\.losses\[0\]\.loss_weight: must be a number .*, got inf',
+    ),
     # networks and models that do not go together
     (
         {'network_g': {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 1, 'upscale': 1}},
@@ -210,7 +223,7 @@ def test_validate_of_a_sound_file(run, write_options, workdir):
         ({'val__sampler': {'steps': 2}}, r'val\.sampler: unknown option'),
         ({'train__optim_g__type': 'AdamW'}, r"train\.optim_g\.type: no optimizer 'AdamW'; did you mean 'Adam'\?"),
         ({'train__pixel_opt__los_weight': 1}, r"train\.pixel_opt\.los_weight: unknown option; did you mean 'loss_w"),
-        ({'train__pixel_opt__loss_weight': '1'}, r'train\.pixel_opt\.loss_weight: must be a number, got'),
+        ({'train__pixel_opt__loss_weight': '1'}, r'train\.pixel_opt\.loss_weight: must be a number of .*, got'),
         ({'network_g__num_feet': 8}, r"network_g\.num_feet: unknown option; did you mean 'num_feat'\?"),
         (
             {'datasets__train__type': 'PairedImageDataset'},
@@ -228,3 +241,40 @@ def test_a_stock_model_is_checked_too(run, write_options, workdir, changes, mess
     assert code == 1
     assert re.search(f'error: {message}', err), err
     assert [each.name for each in workdir.iterdir()] == ['wrong.yml']
+
+
+@pytest.mark.parametrize('line', ['on: 1', 'train: {on: 1}', 'train: {optim_g: {on: 1}}', 'val: {metrics: {on: {}}}'])
+def test_a_key_that_yaml_does_not_read_as_text_is_named(run, workdir, line):
+    (workdir / 'wrong.yml').write_text(line)
+    code, out, _ = run('validate', 'wrong.yml', '--phase', 'train')
+    assert code == 1
+    assert re.fullmatch(r'wrong.yml: (\w+\.)*True: a key must be text, got True: YAML reads on, .*; quote them\n', out)
+
+
+def test_a_network_that_would_be_built_for_ever_is_refused(run, write_options, monkeypatch):
+    monkeypatch.setattr(validate, 'MOST_WEIGHTS', 200)
+    code, out, _ = run('validate', write_options('wrong.yml', network_g__middle_blk_num=10**400))
+    assert code == 1
+    assert 'network_g: the network has more than 200 weights' in out
+
+
+def test_odd_values_anywhere_are_problems_and_no_crash(lolv1):
+    """Each section and option is replaced in turn; what is refused does not matter here."""
+    odd = (None, [], {}, '', -1, True, 0.5, [None], {'a': 1}, {1: 2}, {'type': [1]}, 10**400, '../..', [[1]])
+
+    def keys_of(section, path=()):
+        for key, value in section.items():
+            yield (*path, key)
+            if isinstance(value, dict):
+                yield from keys_of(value, (*path, key))
+
+    sound = {**train_options(lolv1), 'network_g': {'type': 'SRVGGNetCompact', 'num_feat': 8}}
+    assert len(find_problems(sound, is_train=True, files=False)) == 1  # the network
+    for number, (*parents, key) in enumerate(keys_of(sound)):
+        for value in odd[number % 3 :: 3]:
+            changed = copy.deepcopy(sound)
+            section = changed
+            for parent in parents:
+                section = section[parent]
+            section[key] = value
+            assert isinstance(find_problems(changed, is_train=bool(number % 2), files=False), list)

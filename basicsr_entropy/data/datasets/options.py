@@ -9,6 +9,7 @@ from typing_extensions import Self
 from basicsr_entropy.config import (
     AnyDataset,
     ImageBackend,
+    Name,
     PositiveInteger,
     PositiveNumber,
     Probability,
@@ -42,7 +43,7 @@ class Mixup(Section):
 class LowLightDataset(AnyDataset):
     """Keys that both datasets read."""
 
-    name: Text = 'unnamed'
+    name: Name = 'unnamed'
     """Name of the dataset in logs and output folders."""
     type: Text = ''
     """Registered dataset class."""
@@ -68,8 +69,6 @@ class LowLightDataset(AnyDataset):
             raise ValueError('gt_size: missing; it is the side of the training crops in pixels')
         if self.gt_size is not None and self.gt_sizes is not None and self.gt_size != max(self.gt_sizes):
             raise ValueError(f'gt_size: must be the largest of gt_sizes, {max(self.gt_sizes)}, got {self.gt_size}')
-        if (self.mean is None) != (self.std is None):
-            raise ValueError(f'{"mean" if self.mean is None else "std"}: missing; mean and std go together')
         return self
 
 
