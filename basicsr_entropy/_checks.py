@@ -24,6 +24,15 @@ def is_path(name: str) -> bool:
     return name in ('.', '..') or '/' in name or '\\' in name
 
 
+def name_problem(name: str) -> str | None:
+    """What is wrong with a name that files or folders are named after; None if nothing is."""
+    if is_path(name):
+        return f'must be a name and not a path, got {name!r}: output files are named after it'
+    if not name.isprintable():
+        return f'must have no control characters, got {name!r}: output files are named after it'
+    return None
+
+
 def check_integer(name: str, value: object, minimum: int) -> None:
     """Raises a ValueError that begins with the option's name unless its value is an integer of at least `minimum`."""
     if not is_integer(value, minimum):

@@ -34,10 +34,14 @@ def as_test_options(options: Mapping[str, Any], weights: str | None = None) -> d
 
     Raises:
         KeyError: If the training file has no validation dataset, no `val` or no `name`; names the option path.
+        ValueError: If one of its sections is no mapping.
     """
     tested = copy.deepcopy(dict(options))
     if tested.get('train') is None:
         return tested
+    for key in ('datasets', 'path', 'train', 'val'):
+        if not isinstance(tested.get(key) or {}, Mapping):
+            raise ValueError(f'{key}: must be a mapping of options, got {tested[key]!r}')
     train = tested.pop('train')
     tested.pop('logger', None)
     for key in ('name', 'val'):

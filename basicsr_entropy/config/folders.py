@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from basicsr_entropy._checks import name_problem
+
 # option that names the folder, and the parent of the default folder, by whether the run trains
 _ROOTS = {True: ('experiments_root', 'experiments'), False: ('results_root', 'results')}
 # further folders that BasicSR expects below `path`, relative to the output folder
@@ -20,10 +22,18 @@ def output_folder(options: Mapping[str, Any], is_train: bool, root: Path = Path(
         options: Content of the option file.
         is_train: Whether the run trains, or tests.
         root: Folder below which `experiments/` and `results/` are; the current one by default.
+
+    Raises:
+        ValueError: If the name is a path, by which the run would leave that folder.
     """
     key, parent = _ROOTS[is_train]
     asked = (options.get('path') or {}).get(key)
-    return Path(asked).expanduser() if asked else root / parent / options['name']
+    if asked:
+        return Path(asked).expanduser()
+    problem = name_problem(options['name'])
+    if problem:
+        raise ValueError(f'name: {problem}')
+    return root / parent / options['name']
 
 
 def folder_option(options: Mapping[str, Any], is_train: bool) -> str:

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BeforeValidator, field_validator, model_validator
 from typing_extensions import Self
 
-from basicsr_entropy._checks import is_path
+from basicsr_entropy._checks import name_problem
 from basicsr_entropy.config.section import (
     Integer,
     NonNegativeInteger,
@@ -27,10 +27,9 @@ Typed = dict[str, Any]  # a section whose `type` names an entry of a registry
 
 
 def _no_path(name: Any) -> Any:
-    if isinstance(name, str) and is_path(name):
-        raise ValueError(f'must be a name and not a path, got {name!r}: output files are named after it')
-    if isinstance(name, str) and not name.isprintable():
-        raise ValueError(f'must have no control characters, got {name!r}: output files are named after it')
+    problem = name_problem(name) if isinstance(name, str) else None
+    if problem:
+        raise ValueError(problem)
     return name
 
 

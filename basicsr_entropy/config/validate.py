@@ -474,7 +474,8 @@ def _output_folder(options: Mapping[str, Any], is_train: bool) -> Iterator[Probl
         folder = output_folder(options, is_train)
         if is_run_folder(folder, is_train):
             return
-    except (KeyError, TypeError, OSError):  # no name, or no text; an unreadable folder
+    # no name, or one that is no name, which the sections tell; an unreadable folder
+    except (AttributeError, KeyError, TypeError, ValueError, OSError):
         return
     option = folder_option(options, is_train)
     yield Problem(

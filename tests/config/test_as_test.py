@@ -97,3 +97,10 @@ def test_a_training_without_validation_datasets_is_refused(training):
     del training['datasets']['val']
     with pytest.raises(KeyError, match=r'datasets\.val: missing'):
         as_test_options(training)
+
+
+@pytest.mark.parametrize('key', ['datasets', 'path', 'train', 'val'])
+def test_a_section_that_is_no_mapping_is_named(training, key):
+    training[key] = [1]
+    with pytest.raises(ValueError, match=rf'^{key}: must be a mapping of options, got \[1\]'):
+        as_test_options(training)

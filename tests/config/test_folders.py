@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from basicsr_entropy.config.folders import folder_option, is_run_folder, latest_weights, output_folder
+from basicsr_entropy.config.folders import folder_option, is_run_folder, latest_weights, output_folder, run_paths
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,12 @@ def test_outputs_go_to_the_folder_of_the_option_or_of_the_name(tmp_path, is_trai
         assert output_folder({'name': 'run', 'path': path}, is_train) == default
     assert output_folder({'name': 'run'}, is_train, tmp_path) == tmp_path / default
     assert output_folder({'name': 'run', 'path': {key: '~/mine'}}, is_train, tmp_path) == Path.home() / 'mine'
+
+
+@pytest.mark.parametrize('name', ['/tmp', '..', 'a/b', 'a\0b'])
+def test_a_name_that_is_a_path_gives_no_folder(name):
+    with pytest.raises(ValueError, match='^name: must '):
+        run_paths({'name': name, 'path': {}}, True, Path())
 
 
 def test_the_latest_weights_are_those_of_the_training(tmp_path):
