@@ -165,7 +165,7 @@ def _described(
     if stored is None and embedded is not None:
         try:
             stored = json.loads(bytes(embedded.to('cpu', torch.uint8).tolist()))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f'{path} is damaged: its tensor {OPTIONS_KEY} is not JSON') from error
     if options is not None:
         sections = _sections(options)
