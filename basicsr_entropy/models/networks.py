@@ -46,7 +46,7 @@ def own_conditional_networks() -> list[str]:
 def network_with_weights(
     options: Mapping[str, Any], weights: Mapping[str, torch.Tensor], path: str, option: str
 ) -> nn.Module:
-    """Builds a network of any size that has these weights, and no larger one.
+    """Builds the network that options describe and loads its weights; never builds a larger one than these.
 
     A network of this package is first built without memory, and no further than it has as many parameters as there are
     weights: options that do not belong to the weights can neither fill the memory nor build for ever.
