@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from basicsr_entropy.inference.enhancer import Enhancer
     from basicsr_entropy.inference.files import Photograph, find_photographs, read_photograph, write_photograph
     from basicsr_entropy.inference.images import image_to_tensor
+    from basicsr_entropy.inference.module import EnhancementModule
     from basicsr_entropy.inference.pretrained import Pretrained, read_pretrained, write_pretrained
 
 __all__ = [
     'Controls',
+    'EnhancementModule',
     'Enhancer',
     'Photograph',
     'Pretrained',
@@ -41,6 +43,7 @@ _MODULES = {
     'enhancer': ('Enhancer',),
     'files': ('Photograph', 'find_photographs', 'read_photograph', 'write_photograph'),
     'images': ('image_to_tensor',),
+    'module': ('EnhancementModule',),
     'pretrained': ('Pretrained', 'read_pretrained', 'write_pretrained'),
 }
 

@@ -81,6 +81,8 @@ def read_photograph(path: str | Path) -> Photograph:
             images: an animation, or pages.
     """
     content = Path(path).read_bytes()
+    if Path(path).suffix.lower() in RAW_SUFFIXES:  # many are TIFF files, of which PIL would read the thumbnail
+        raise ValueError(f'{path}: {_unsupported(Path(path).suffix)}')
     if is_heif := _is_heif(content):
         _register_heif(path)
     try:

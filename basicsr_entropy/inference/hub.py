@@ -17,7 +17,6 @@ class HubModel(
     EnhancementModule,
     PyTorchModelHubMixin,
     library_name='basicsr-entropy',
-    license='apache-2.0',
     pipeline_tag='image-to-image',
     paper_url='https://arxiv.org/abs/2404.09735',
     tags=['low-light-image-enhancement', 'basicsr'],

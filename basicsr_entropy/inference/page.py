@@ -221,6 +221,7 @@ def build_app(enhancer: Enhancer, model: str, controls: Controls = Controls()) -
                 gallery = gr.Gallery(
                     label='Samples: choose one',
                     columns=MOST_SAMPLES + 1,
+                    object_fit='contain',
                     allow_preview=False,
                     visible=False,
                     height='auto',

@@ -187,6 +187,9 @@ def test_damaged_and_unsupported_files_are_named(tmp_path):
     Image.fromarray(noise(4, 6, 3)).save(tmp_path / 'moving.gif')
     with pytest.raises(ValueError, match='moving.gif is a GIF file; supported formats are PNG, JPEG'):
         read_photograph(tmp_path / 'moving.gif')
+    tifffile.imwrite(tmp_path / 'shot.dng', noise(4, 6, 3), photometric='rgb')
+    with pytest.raises(ValueError, match=r'shot.dng: camera raw \(DNG\); develop it to a TIFF or PNG file first'):
+        read_photograph(tmp_path / 'shot.dng')
     tifffile.imwrite(tmp_path / 'floats.tif', np.zeros((4, 6), np.float32))
     with pytest.raises(ValueError, match='floats.tif has 32 bits per channel, with no defined range; convert it to 8'):
         read_photograph(tmp_path / 'floats.tif')
