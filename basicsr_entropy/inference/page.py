@@ -277,7 +277,7 @@ def build_app(enhancer: Enhancer, model: str, controls: Controls = Controls()) -
             result: Result,
             sampler: SamplerType,
             steps: int,
-            seed: int,
+            seed: int | None,  # None if the field is empty
             samples: int,
             strength: float,
             exposure: float,
@@ -293,7 +293,7 @@ def build_app(enhancer: Enhancer, model: str, controls: Controls = Controls()) -
 
             try:
                 for text in enhance(
-                    enhancer, result, sampler, int(steps), int(seed), int(samples), stop, show_progress
+                    enhancer, result, sampler, int(steps), int(seed or 0), int(samples), stop, show_progress
                 ):
                     yield {
                         preview: gr.Image(visible=False),
@@ -347,7 +347,10 @@ def build_app(enhancer: Enhancer, model: str, controls: Controls = Controls()) -
             show_progress_on=preview,
             concurrency_limit=1,
         )
-        ran.then(idle, None, [start, cancel], show_progress='hidden').then(write, adjusted, download, **written)
+        # the sliders may have moved while it ran
+        ran.then(idle, None, [start, cancel], show_progress='hidden').then(
+            adjust, adjusted, [slider, gallery], show_progress='hidden'
+        ).then(write, adjusted, download, **written)
         cancel.click(closed, None, None, queue=False)
         for each in sliders:
             each.release(adjust, adjusted, [slider, gallery], trigger_mode='always_last', show_progress='hidden').then(
