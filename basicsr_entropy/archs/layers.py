@@ -25,9 +25,9 @@ class SinusoidalTimeEmbedding(nn.Module):
         self.register_buffer('frequencies', frequencies, persistent=False)
 
     def forward(self, t: torch.Tensor) -> torch.Tensor:
-        """Embeds timesteps t of shape (N,) as (N, dim)."""
-        angles = t[:, None] * self.frequencies
-        return torch.cat((angles.sin(), angles.cos()), dim=-1)
+        """Embeds timesteps t of shape (N,), in float32 or better, as (N, dim) in the type of the network."""
+        angles = t[:, None] * self.frequencies.to(t.dtype)
+        return torch.cat((angles.sin(), angles.cos()), dim=-1).to(self.frequencies.dtype)
 
 
 class ChannelLayerNorm(nn.Module):
@@ -64,12 +64,14 @@ def check_embedding_size(name: str, size: object) -> None:
 
 
 def batch_of_timesteps(t: torch.Tensor | float, like: torch.Tensor) -> torch.Tensor:
-    """Brings a timestep of shape (), (1,), (N,) or (N, 1, 1, 1) to shape (N,), with the device and dtype of `like`.
+    """Brings a timestep of shape (), (1,), (N,) or (N, 1, 1, 1) to shape (N,), on the device of `like`.
+
+    In float32 or better: half precision has no room for a thousand timesteps.
 
     Raises:
         ValueError: If t has neither one element nor one per image.
     """
-    t = torch.as_tensor(t, dtype=like.dtype, device=like.device).flatten()
+    t = torch.as_tensor(t, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device).flatten()
     if t.numel() not in (1, like.shape[0]):
         raise ValueError(
             f't: must be one timestep, or one per image of the {like.shape[0]} in the batch, got {t.numel()}'

@@ -10,17 +10,19 @@ Below, sigma_bar_t is the standard deviation of x_t given x_0, and log(alpha_t/s
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import nn
 
-from basicsr_entropy._checks import check_choice
+from basicsr_entropy._checks import check_choice, check_positive
 from basicsr_entropy.diffusion.schedule import Schedule, theta_schedule
 
 Prediction = Literal['noise', 'x0', 'residual']
 
 PREDICTIONS: tuple[Prediction, ...] = get_args(Prediction)
+MIN_EPS = 1e-6  # x_0 from noise divides by alpha_T = eps, which below leaves nothing of it in float32
 
 
 class Coefficients(NamedTuple):
@@ -41,14 +43,15 @@ class Posterior(NamedTuple):
 class MeanRevertingSDE(nn.Module):
     """Mean-reverting SDE with timesteps 0..T.
 
-    A module only so that its tables follow `.to(device)`: it has no parameters and adds nothing to a state dict.
+    A module only so that its tables follow `.to(device)`: it has no parameters and adds nothing to a state dict. The
+    tables stay float64, whatever the type of the network that it is moved with.
 
     Args:
         schedule: Schedule of the mean-reversion speed theta_t over the timesteps: `cosine`, `linear` or `constant`.
         timesteps: Number of timesteps T of the process, an integer of at least 1.
         max_sigma: Standard deviation lambda of the noise at timestep T, positive. Values of 1 and above are in 8-bit
             levels (50 means 50/255), values below 1 in the image range [0, 1].
-        eps: Fraction alpha_T of x_0 - mu that remains at timestep T, in (0, 1).
+        eps: Fraction alpha_T of x_0 - mu that remains at timestep T, from 1e-6 to below 1.
         prediction: Quantity that the network predicts: the `noise` in x_t (published), `x0`, or the `residual`
             x_0 - mu. A prediction of the noise is divided by alpha_T = eps at the start of sampling, which amplifies
             its error, and needs long training; use `residual` for short training.
@@ -80,10 +83,9 @@ class MeanRevertingSDE(nn.Module):
     ) -> None:
         super().__init__()
         check_choice('prediction', prediction, PREDICTIONS)
-        if not max_sigma > 0:
-            raise ValueError(f'max_sigma: must be positive, got {max_sigma}')
-        if not 0 < eps < 1:
-            raise ValueError(f'eps: must lie between 0 and 1, exclusive, got {eps}')
+        check_positive('max_sigma', max_sigma)
+        if isinstance(eps, bool) or not MIN_EPS <= eps < 1:
+            raise ValueError(f'eps: must be at least {MIN_EPS:g} and less than 1, got {eps}')
         self.timesteps = timesteps
         self.prediction = prediction
         self.max_sigma = max_sigma / 255 if max_sigma >= 1 else float(max_sigma)
@@ -93,6 +95,13 @@ class MeanRevertingSDE(nn.Module):
         self.register_buffer('theta', theta, persistent=False)
         # integral of theta from 0 to t, which is -log(alpha_t)
         self.register_buffer('decay', cumulative * self.dt, persistent=False)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> 'MeanRevertingSDE':
+        tables = dict(self.named_buffers(recurse=False))
+        super()._apply(fn, recurse)
+        for name, table in tables.items():  # on their new device, but in their own type
+            self.register_buffer(name, table.to(getattr(self, name).device), persistent=False)
+        return self
 
     def decay_at(self, t: torch.Tensor) -> torch.Tensor:
         """-log(alpha_t) in float64 for t in 0..T of any shape, interpolated linearly between integer timesteps."""

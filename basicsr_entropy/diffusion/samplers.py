@@ -4,7 +4,7 @@
 and `ode` are those published with IR-SDE; `mr_ode` and `mr_sde` need only a handful of network function evaluations.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Protocol, get_args, runtime_checkable
@@ -37,6 +37,7 @@ EULER = ('sde', 'ode')  # Euler steps, of which the first grow unstable when the
 
 # network(x_t, mu, t) -> what process.prediction names; x_t, mu and the result (N, C, H, W), t (N,)
 Network = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+Generators = torch.Generator | Sequence[torch.Generator]
 # called as callback(index, t, x_t, x0) after each network evaluation
 Callback = Callable[[int, float, torch.Tensor, torch.Tensor], None]
 
@@ -155,7 +156,7 @@ def sample(
     mu: torch.Tensor,
     sampler: Sampler = Sampler(),  # noqa: B008  (it is frozen)
     *,
-    generator: torch.Generator | None = None,
+    generator: Generators | None = None,
     x_T: torch.Tensor | None = None,
     callback: Callback | None = None,
     progress: bool = False,
@@ -164,11 +165,13 @@ def sample(
 
     Args:
         process: The SDE, which also defines what the network's output means.
-        network: Called once per step as network(x_t, mu, t), with t of shape (N,), which may be fractional. A network
-            with a method `at_step(index, total)` is asked for the network of each step.
+        network: Called once per step as network(x_t, mu, t), with t of shape (N,), which may be fractional, in mu's
+            type but at least float32. A network with a method `at_step(index, total)` is asked for the network of each
+            step.
         mu: Degraded image, shape (N, C, H, W), range [0, 1].
         sampler: Type of the sampler, number of steps and timestep spacing.
-        generator: Source of all random numbers, on mu's device; torch's global one by default.
+        generator: Source of all random numbers, on mu's device; torch's global one by default. A list of generators,
+            one per image, makes the noise of an image independent of the batch that it is in.
         x_T: State to start from; mu plus noise of standard deviation `process.max_sigma` by default.
         callback: Called as callback(index, t, x_t, x0) after each network evaluation, index 0..steps-1, with the state
             x_t that the network was given at timestep t (T in the first step), and the x_0 that it predicts.
@@ -178,7 +181,8 @@ def sample(
         Restored image, shape of mu, not clamped.
 
     Raises:
-        ValueError: If the sampler has more steps than the process has timesteps; the message begins with `steps:`.
+        ValueError: If the sampler has more steps than the process has timesteps, or there is not one generator per
+            image; the message begins with the name of the argument.
 
     Example:
         A network that knows the clean image leads to it, whatever the sampler:
@@ -191,14 +195,22 @@ def sample(
     """
     step, timesteps = sampler._step(), sampler.timesteps(process)
 
+    if isinstance(generator, Sequence) and len(generator) != len(mu):
+        raise ValueError(f'generator: there must be one per image of the {len(mu)}, got {len(generator)}')
+
     def draw_noise() -> torch.Tensor:
-        return torch.randn(mu.shape, dtype=mu.dtype, device=mu.device, generator=generator)
+        draw = partial(torch.randn, dtype=mu.dtype, device=mu.device)
+        if isinstance(generator, Sequence):
+            return torch.cat([draw((1, *mu.shape[1:]), generator=each) for each in generator])
+        return draw(mu.shape, generator=generator)
 
     x, previous = process.prior_sample(mu, draw_noise()) if x_T is None else x_T, None
     pairs = list(zip(timesteps, timesteps[1:]))
     for index, pair in enumerate(tqdm(pairs, desc=sampler.type, unit='step', leave=False, disable=not progress)):
         t, s = (torch.full((mu.shape[0],), each, dtype=torch.float64, device=mu.device) for each in pair)
-        prediction = network_at_step(network, index, len(pairs))(x, mu, t.to(mu.dtype))
+        prediction = network_at_step(network, index, len(pairs))(
+            x, mu, t.to(torch.promote_types(mu.dtype, torch.float32))
+        )
         current = Estimate(
             t, x, process.predicted_x0(x, mu, t, prediction), process.predicted_noise(x, mu, t, prediction)
         )

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from basicsr_entropy._checks import check_choice, check_integer
 from basicsr_entropy.diffusion.ensemble import SelfEnsemble
 from basicsr_entropy.diffusion.process import MeanRevertingSDE
-from basicsr_entropy.diffusion.samplers import Callback, Network, Sampler, StepAware, sample
+from basicsr_entropy.diffusion.samplers import Callback, Generators, Network, Sampler, StepAware, sample
 
 Mode = Literal['per_step', 'interlace', 'downscale']
 
@@ -99,7 +99,7 @@ def sample_tiled(
     multiple: int = 1,
     global_statistics: GlobalStatisticsContext = no_global_statistics,
     self_ensemble: bool = False,
-    generator: torch.Generator | None = None,
+    generator: Generators | None = None,
     callback: Callback | None = None,
     progress: bool = False,
 ) -> torch.Tensor:
@@ -125,7 +125,7 @@ def sample_tiled(
         Restored image, shape of mu, not clamped.
 
     Raises:
-        ValueError: As in `sample`.
+        ValueError: As in `sample`, and if the image is larger than a tile and tiles are smaller than `multiple`.
 
     Example:
         >>> process, mu = MeanRevertingSDE(prediction='residual'), torch.rand(1, 3, 40, 60)
@@ -176,6 +176,9 @@ class TiledNetwork:
         global_statistics: Opens a context for an evaluation of the whole image, whose value accumulates the network's
             statistics, or is None if there are none.
         progress: Show a progress bar over the tiles of each step.
+
+    Raises:
+        ValueError: If tiles are smaller than `multiple`; the message begins with `size:`.
     """
 
     def __init__(
@@ -188,8 +191,10 @@ class TiledNetwork:
     ) -> None:
         self.network, self.mode, self.multiple = network, tiling.mode, multiple
         self.global_statistics, self.progress = global_statistics, progress
+        if tiling.size < multiple:
+            raise ValueError(f'size: must be at least {multiple}, to which the network pads, got {tiling.size}')
         # in units of `multiple` pixels
-        self.size = max(1, tiling.size // multiple)
+        self.size = tiling.size // multiple
         self.overlap = min(math.ceil(tiling.overlap / multiple), self.size - 1)
 
     def at_step(self, index: int, total: int) -> Network:
@@ -265,7 +270,8 @@ def _cells(units: int, size: int, shift: float) -> list[tuple[int, int]]:
     count = math.ceil(units / size)
     if count == 1:
         return [(0, units)]
-    boundaries = {round((index + shift) * units / count) for index in range(count)} - {0, units}
+    # rounded down: the distance of two boundaries is then at most the span rounded up, which is at most `size`
+    boundaries = {math.floor((index + shift) * units / count) for index in range(count)} - {0, units}
     return list(itertools.pairwise([0, *sorted(boundaries), units]))
 
 
@@ -305,7 +311,7 @@ def transfer(image: torch.Tensor, reduced: torch.Tensor, enhanced: torch.Tensor)
     mean, mean_enhanced = _smoothed(reduced), _smoothed(enhanced)
     variance = (_smoothed(reduced * reduced) - mean * mean).clamp_min(0)
     covariance = _smoothed(reduced * enhanced) - mean * mean_enhanced
-    eps = GUIDE_EPS * reduced.var(dim=(-2, -1), keepdim=True) + 1e-8
+    eps = GUIDE_EPS * reduced.var(dim=(-2, -1), correction=0, keepdim=True) + 1e-8
     ratio = mean_enhanced.clamp_min(0) / (mean + 1 / 255)
     gain = (covariance + eps * ratio) / (variance + eps)
     offset = _smoothed(mean_enhanced - gain * mean)

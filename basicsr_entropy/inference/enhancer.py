@@ -28,7 +28,7 @@ DTYPES: dict[str, Precision | None] = {'float32': None, 'bf16': 'bf16', 'fp16': 
 class Enhancer:
     """Enhances images with a trained model; `from_pretrained` creates one from a model file.
 
-    Sampling is deterministic: the noise of every image is drawn from the same seed.
+    Sampling is deterministic: the noise of every image, alone or in a batch, is drawn from the same seed.
 
     Args:
         pretrained: Weights and the options of the model.

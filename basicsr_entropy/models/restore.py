@@ -34,7 +34,7 @@ def restore(
         images: Degraded images, shape (N, C, H, W), range [0, 1].
         condition: How they become the condition mu.
         sampler: Type of the sampler, number of steps and timestep spacing.
-        seed: Seed of all random numbers.
+        seed: Seed of the noise of each image, which does not depend on the rest of the batch.
         tiling: Tiles of images larger than one; None samples images whole.
         execution: How the network is evaluated.
         before_evaluation: Called before each evaluation of the network, on a tile or a whole image; may raise an error
@@ -59,6 +59,6 @@ def restore(
         sampler=sampler,
         multiple=getattr(net, 'size_multiple', 1),
         global_statistics=partial(global_mean_statistics, net),
-        generator=torch.Generator(images.device).manual_seed(seed),
+        generator=[torch.Generator(images.device).manual_seed(seed) for _ in images],
         **options,
     )

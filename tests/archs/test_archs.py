@@ -3,7 +3,7 @@ import torch
 from basicsr.archs import build_network
 from helpers import FIXTURES
 
-from basicsr_entropy.archs.layers import ChannelLayerNorm
+from basicsr_entropy.archs.layers import ChannelLayerNorm, SinusoidalTimeEmbedding, batch_of_timesteps
 
 SMALL = {
     'ConditionalNAFNet': {'width': 8, 'enc_blk_nums': [1, 2], 'middle_blk_num': 1, 'dec_blk_nums': [1, 1]},
@@ -97,3 +97,13 @@ def test_rejects_invalid_shapes():
         build('ConditionalNAFNet', width=3)
     with pytest.raises(ValueError, match='^depth: must be an integer of at least 1'):
         build('ConditionalUNet', depth=0)
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_half_precision_tells_a_thousand_timesteps_apart(name):
+    t, x = torch.arange(1, 1001), torch.rand(1, 3, 8, 8, dtype=torch.bfloat16)
+    embedding = SinusoidalTimeEmbedding(16).bfloat16()
+    embedded = embedding(batch_of_timesteps(t, x.expand(1000, -1, -1, -1)))
+    assert embedded.dtype == torch.bfloat16
+    assert len(embedded.unique(dim=0)) > 990
+    assert build(name).bfloat16()(x, x, torch.tensor([506.0])).dtype == torch.bfloat16

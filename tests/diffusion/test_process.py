@@ -147,3 +147,27 @@ def test_adds_nothing_to_a_state_dict():
 def test_rejects_options_out_of_range(change, message):
     with pytest.raises(ValueError, match=f'^{message}'):
         MeanRevertingSDE(**change)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
+def test_tables_keep_their_type(dtype):
+    process, moved = MeanRevertingSDE(timesteps=1000), MeanRevertingSDE(timesteps=1000).to(dtype)
+    assert torch.equal(moved.theta, process.theta)
+    assert torch.equal(moved.decay, process.decay)
+    assert not moved.state_dict()
+    assert moved.to('meta').decay.is_meta
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'max_sigma': float('inf')}, 'max_sigma: must be a positive number'),
+        ({'max_sigma': float('nan')}, 'max_sigma: must be a positive number'),
+        ({'eps': 1e-300}, 'eps: must be at least 1e-06 and less than 1, got 1e-300'),
+        ({'eps': 1}, 'eps: must be at least 1e-06 and less than 1, got 1'),
+    ],
+    ids=str,
+)
+def test_rejects_numbers_that_give_no_process(options, message):
+    with pytest.raises(ValueError, match=f'^{message}'):
+        MeanRevertingSDE(**options)

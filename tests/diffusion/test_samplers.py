@@ -350,3 +350,33 @@ def test_asks_a_step_aware_network_for_the_network_of_each_step(scene):
     result = sample(MeanRevertingSDE(prediction='residual'), Counting(), mu, Sampler(steps=3))
     assert Counting.steps == [(0, 3), (1, 3), (2, 3)]
     torch.testing.assert_close(result, x0)
+
+
+@pytest.mark.parametrize('sampler', SAMPLERS)
+def test_generators_of_each_image_make_its_noise_independent_of_the_batch(sampler):
+    process, mu = MeanRevertingSDE(prediction='x0', timesteps=20), torch.rand(3, 3, 8, 8)
+
+    def restored(mu, seeds):
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        return sample(process, lambda x_t, mu, t: 0.5 * (x_t + mu), mu, Sampler(sampler, steps=4), generator=generators)
+
+    batch = restored(mu, [1, 2, 3])
+    torch.testing.assert_close(restored(mu.flip(0), [3, 2, 1]).flip(0), batch)
+    torch.testing.assert_close(restored(mu[1:2], [2]), batch[1:2])
+    twice = restored(mu[:1].repeat(2, 1, 1, 1), [5, 5])
+    assert torch.equal(twice[0], twice[1])
+    with pytest.raises(ValueError, match='^generator: there must be one per image of the 3, got 2'):
+        restored(mu, [1, 2])
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_sees_every_timestep(dtype):
+    process, seen = MeanRevertingSDE(prediction='x0', timesteps=1000).to(dtype), []
+
+    def network(x_t, mu, t):
+        seen.append(t[0].item())
+        return mu
+
+    result = sample(process, network, torch.rand(1, 1, 4, 4, dtype=dtype))
+    assert result.dtype == dtype
+    assert seen == list(range(1000, 0, -1))

@@ -62,6 +62,26 @@ def test_tiles_cover_an_axis_with_the_minimum_overlap(units, size, overlap):
         assert all(0 < stop - start <= size for start, stop in cells)
 
 
+def test_no_interlaced_cell_is_larger_than_a_tile():
+    for units, size, shift in itertools.product(range(1, 90), range(1, 24), (0, 0.5, 0.25, 0.75)):
+        cells = _cells(units, size, shift)
+        assert max(stop - start for start, stop in cells) <= size
+        assert [start for start, _ in cells[1:]] == [stop for _, stop in cells[:-1]]
+
+
+def test_tiles_smaller_than_the_multiple_are_an_error():
+    process, mu = MeanRevertingSDE(prediction='x0'), torch.rand(1, 3, 20, 20)
+    for mode in ('per_step', 'interlace'):
+        with pytest.raises(ValueError, match='^size: must be at least 8, to which the network pads, got 7'):
+            sample_tiled(process, moody, mu, Tiling(7, 0, mode), Sampler(steps=1), multiple=8)
+
+
+def test_an_image_reduced_to_a_pixel_stays_finite():
+    process, mu = MeanRevertingSDE(prediction='x0'), torch.rand(1, 3, 9, 7)
+    result = sample_tiled(process, lambda x_t, mu, t: mu, mu, Tiling(1, 0, 'downscale'), Sampler(steps=2))
+    assert result.isfinite().all()
+
+
 @pytest.mark.parametrize('shape', [(64, 80), (61, 83), (200, 30)])
 @pytest.mark.parametrize('multiple', [1, 8])
 @pytest.mark.parametrize('mode', ['per_step', 'interlace'])

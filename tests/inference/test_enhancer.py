@@ -40,6 +40,15 @@ def test_tiles_are_lifted_as_the_whole_image_is(pretrained, image, tile):
     torch.testing.assert_close(seen[0][..., :16, :16], whole[..., :16, :16])
 
 
+def test_noise_does_not_depend_on_the_batch(pretrained, image):
+    enhancer = Enhancer(pretrained, seed=3, device='cpu')
+    other = image.flip(-1)
+    batch = enhancer(torch.cat((other, image, image)))
+    torch.testing.assert_close(batch[1], batch[2])
+    torch.testing.assert_close(batch[1:2], enhancer(image))
+    torch.testing.assert_close(batch[:1], enhancer(other))
+
+
 def test_every_kind_of_image_gives_the_same_result(pretrained):
     enhancer, image = Enhancer(pretrained), photograph(1) // 8
     from_array = enhancer(image)
