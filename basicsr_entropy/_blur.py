@@ -28,25 +28,32 @@ def blurred(image: torch.Tensor, sigma: float, padding: Padding, kernel_size: in
     """
     if kernel_size is None:
         kernel_size = 2 * math.ceil(TRUNCATION * sigma) + 1
-    rows, columns = (
-        _filter_matrix(size, sigma, kernel_size, padding, image.device, image.dtype) for size in image.shape[-2:]
-    )
+    # tracing goes through a cache, and would copy the matrix from the CPU in every call
+    matrix = _filter_matrix if torch.compiler.is_compiling() else _cached_filter_matrix
+    rows, columns = (matrix(size, sigma, kernel_size, padding, image.device, image.dtype) for size in image.shape[-2:])
     return rows @ image @ columns.mT
 
 
-@lru_cache(maxsize=16)  # a training asks for the same matrix in every step
-@torch.inference_mode(False)  # one that is built in inference mode could not be used in training
 def _filter_matrix(
     size: int, sigma: float, kernel_size: int, padding: Padding, device: torch.device, dtype: torch.dtype
 ) -> torch.Tensor:
     """Matrix (size, size) that filters a column of pixels."""
-    offset = torch.arange(kernel_size) - kernel_size // 2
-    kernel = torch.exp(-0.5 * (offset / sigma) ** 2)
-    position = torch.arange(size)[:, None] + offset
+    offset = torch.arange(kernel_size, device=device) - kernel_size // 2
+    kernel = torch.exp(-0.5 * (offset.to(torch.promote_types(dtype, torch.float32)) / sigma) ** 2)
+    position = torch.arange(size, device=device)[:, None] + offset
     if padding == 'replicate':
         source = position.clamp(0, size - 1)
     else:
         source = position.abs() % max(2 * (size - 1), 1)
         source = torch.minimum(source, 2 * (size - 1) - source)
     matrix = kernel.new_zeros(size, size).scatter_add_(1, source, (kernel / kernel.sum()).expand(size, -1))
-    return matrix.to(device, dtype)
+    return matrix.to(dtype)
+
+
+@lru_cache(maxsize=16)  # a training asks for the same matrix in every step
+@torch.inference_mode(False)  # one that is built in inference mode could not be used in training
+def _cached_filter_matrix(
+    size: int, sigma: float, kernel_size: int, padding: Padding, device: torch.device, dtype: torch.dtype
+) -> torch.Tensor:
+    # on the CPU, where the sums do not depend on the order of threads
+    return _filter_matrix(size, sigma, kernel_size, padding, torch.device('cpu'), torch.float64).to(device, dtype)

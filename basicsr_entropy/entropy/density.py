@@ -1,8 +1,7 @@
 """Options of the joint density estimate, shared by every function and backend of this package."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import torch
@@ -13,20 +12,25 @@ from basicsr_entropy.entropy.kernels import KERNELS, KernelName
 NeighborNorm = Literal['channel', 'published']
 ClampGrad = Literal['zero', 'straight_through']
 
+MAX_LEVELS = 1024
+MAX_WINDOW = 31  # pixels; the cost of windows grows with their area
+MIN_BANDWIDTH, MAX_BANDWIDTH = 1e-3, 1e3  # levels; beyond, densities leave the range of float32
+
 
 @dataclass(frozen=True)
 class DensityOptions:
     """How the joint density of pixel value and neighbor value is estimated (kernel density estimate, KDE).
 
     Attributes:
-        levels: Number of intensity levels L per axis of the joint density, an integer of at least 2, or a list of such
+        levels: Number of intensity levels L per axis of the joint density, an integer from 2 to 1024, or a list of such
             integers over which the divergence is averaged. With few levels the divergence has gradients towards
             distant values, with many it resolves fine differences; (8, 16, 32) combines both. Cost grows with L^2.
         kernel: Kernel of the density estimate: `logistic`, `sech` or `gaussian`.
-        bandwidth: Bandwidth h of the kernel in levels, positive, or `silverman`: Silverman's rule for two dimensions
-            for each image plane of the target, divided by the kernel's standard deviation, and at least 0.5 levels.
-        windows: Odd side lengths in pixels of the local windows over which densities are averaged, or `global` for one
-            histogram per image.
+        bandwidth: Bandwidth h of the kernel in levels, from 0.001 to 1000, or `silverman`: Silverman's rule for two
+            dimensions for each image plane of the target, divided by the kernel's standard deviation, and at least 0.5
+            levels.
+        windows: Odd side lengths in pixels, up to 31, of the local windows over which densities are averaged, or
+            `global` for one histogram per image.
         neighbor_norm: Normalization: `channel` divides the neighbor weights by their sum, and densities by h^2.
             `published` follows the published program: weights are divided by their sum over all channels, and
             densities by 0.5 h.
@@ -58,6 +62,8 @@ class DensityOptions:
     gray: bool = False
     unit_mass: bool = False
     clamp_grad: ClampGrad = 'zero'
+    # built once, because torch.compile can build no options in a graph
+    _resolutions: tuple['DensityOptions', ...] = field(default=(), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_choice('kernel', self.kernel, KERNELS)
@@ -66,12 +72,18 @@ class DensityOptions:
         is_list = not isinstance(self.levels, int) and isinstance(self.levels, Sequence)
         if is_list and not self.levels:
             raise ValueError('levels: must not be an empty list')
-        if not (are_integers(self.levels, 2) if is_list else is_integer(self.levels, 2)):
+        counts = self.levels if isinstance(self.levels, Sequence) else [self.levels]
+        if not are_integers(counts, 2) or max(counts) > MAX_LEVELS:
             raise ValueError(
-                f'levels: must be an integer of at least 2, or a list of such integers, got {self.levels!r}'
+                f'levels: must be an integer from 2 to {MAX_LEVELS}, or a list of such integers, got {self.levels!r}'
             )
-        if self.bandwidth != 'silverman' and (isinstance(self.bandwidth, (str, bool)) or not self.bandwidth > 0):
-            raise ValueError(f"bandwidth: must be a positive number of levels or 'silverman', got {self.bandwidth!r}")
+        if self.bandwidth != 'silverman' and (
+            isinstance(self.bandwidth, (str, bool)) or not MIN_BANDWIDTH <= self.bandwidth <= MAX_BANDWIDTH
+        ):
+            raise ValueError(
+                f'bandwidth: must be a number of levels from {MIN_BANDWIDTH:g} to {MAX_BANDWIDTH:g}, or '
+                f"'silverman', got {self.bandwidth!r}"
+            )
         if not self.is_global and (
             isinstance(self.windows, str)
             or not isinstance(self.windows, Sequence)
@@ -82,13 +94,20 @@ class DensityOptions:
             raise ValueError(
                 f"windows: must be 'global' or different odd side lengths such as [1, 3, 5], got {self.windows!r}"
             )
+        if not isinstance(self.windows, str) and max(self.windows) > MAX_WINDOW:
+            raise ValueError(
+                f"windows: must be at most {MAX_WINDOW} pixels wide, got {self.windows!r}; use 'global' for the "
+                'densities of whole images'
+            )
         if len(self.value_range) != 2 or not self.value_range[0] < self.value_range[1]:
             raise ValueError(f'value_range: must be two numbers, the lower first, got {self.value_range!r}')
+        if not isinstance(self.levels, int):
+            object.__setattr__(self, '_resolutions', tuple(replace(self, levels=one) for one in self.levels))
 
-    @cached_property
+    @property
     def resolutions(self) -> tuple['DensityOptions', ...]:
         """The same options for each number of levels."""
-        return (self,) if isinstance(self.levels, int) else tuple(replace(self, levels=one) for one in self.levels)
+        return self._resolutions or (self,)
 
     @property
     def level_count(self) -> int:

@@ -6,7 +6,7 @@ p and q, term(A p, A q) = A term(p, q), so that the derivative w.r.t. A q is tha
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -27,7 +27,7 @@ def relative(p: torch.Tensor, q: torch.Tensor, area: float) -> torch.Tensor:
 
 
 def relative_slope(p: torch.Tensor, q: torch.Tensor, area: float) -> torch.Tensor:
-    return (q + EPS * area).reciprocal_().mul_(p).neg_()
+    return (p / (q + EPS * area)).neg_()
 
 
 def cross(p: torch.Tensor, q: torch.Tensor, area: float) -> torch.Tensor:
@@ -64,6 +64,29 @@ def shannon_slope(p: torch.Tensor, q: torch.Tensor, area: float) -> torch.Tensor
     return _log(q, area).sub_(math.log(area)).add_(q / (q + EPS * area)).neg_()
 
 
+class _Term(torch.autograd.Function):
+    """A term whose derivative is its slope, which unlike autograd's derivative stays finite where q underflows."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(p: torch.Tensor, q: torch.Tensor, area: float, term: Term, slope: Term) -> torch.Tensor:
+        return term(p, q, area)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        p, q, ctx.area, _, ctx.slope = inputs
+        ctx.save_for_backward(p, q)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        p, q = ctx.saved_tensors
+        # Higher derivatives of a root or a logarithm overflow at the smallest numbers. What bins below this bound
+        # contribute to them is less than a rounding error.
+        smallest = torch.finfo(q.dtype).tiny ** 0.6
+        return None, grad * ctx.slope(p, q.clamp_min(smallest), ctx.area), None, None, None
+
+
 class Divergence(NamedTuple):
     """D = sum over bins of term(p, q), or its square root.
 
@@ -77,9 +100,16 @@ class Divergence(NamedTuple):
     slope: Term
     root: bool = False
 
+    def differentiable_term(self, p: torch.Tensor, q: torch.Tensor, area: float) -> torch.Tensor:
+        """The term, with derivatives of any order w.r.t. q."""
+        return _Term.apply(p, q, area, self.term, self.slope)
+
     def finish(self, total: torch.Tensor) -> torch.Tensor:
-        """D from the sum of the terms."""
-        return total.sqrt() if self.root else total
+        """D from the sum of the terms; all derivatives are 0 at total = 0, as in `finish_slope`."""
+        if not self.root:
+            return total
+        zero = total == 0
+        return total.masked_fill(zero, 1).sqrt().masked_fill(zero, 0)
 
     def finish_slope(self, total: torch.Tensor) -> torch.Tensor:
         """dD/dtotal; 0 at total = 0, the minimum of D, where a square root is not differentiable."""

@@ -13,34 +13,36 @@ import torch
 KernelName = Literal['logistic', 'sech', 'gaussian']
 
 
-def _log_logistic(v: torch.Tensor) -> torch.Tensor:
+def _log_logistic(v: torch.Tensor, nearest: torch.Tensor | float = 0.0) -> torch.Tensor:
     """log of the logistic density s(v)(1 - s(v)), s the logistic function."""
     distance = v.abs()
-    return -distance - 2 * torch.log1p(torch.exp(-distance))
+    return nearest - distance - 2 * torch.log1p(torch.exp(-distance))
 
 
-def _log_sech(v: torch.Tensor) -> torch.Tensor:
+def _log_sech(v: torch.Tensor, nearest: torch.Tensor | float = 0.0) -> torch.Tensor:
     """log of the hyperbolic secant density as published: 2/pi / (e^v + e^-v)."""
     distance = v.abs()
-    return math.log(2 / math.pi) - distance - torch.log1p(torch.exp(-2 * distance))
+    return nearest - distance + math.log(2 / math.pi) - torch.log1p(torch.exp(-2 * distance))
 
 
-def _log_gaussian(v: torch.Tensor) -> torch.Tensor:
+def _log_gaussian(v: torch.Tensor, nearest: torch.Tensor | float = 0.0) -> torch.Tensor:
     """log of the standard normal density."""
-    return -0.5 * v**2 - 0.5 * math.log(2 * math.pi)
+    distance = v.abs()
+    return 0.5 * (nearest - distance) * (nearest + distance) - 0.5 * math.log(2 * math.pi)
 
 
 class Kernel(NamedTuple):
     """A kernel k.
 
     Attributes:
-        log_density: log k(v).
+        log_density: log k(v); given the |v| of the nearest level, it leaves out a term of that |v| alone, the same for
+            all levels. Far from every level, where log k is large, differences between levels then stay exact.
         decline: -k'(v)/k(v), bounded or linear in v, which keeps the relative precision of k' where k is tiny.
         std: Standard deviation of k, by which bandwidth rules are made comparable between kernels.
         reach: |v| beyond which less than `TRUNCATED_MASS` of the mass lies; fast backends truncate the kernel there.
     """
 
-    log_density: Callable[[torch.Tensor], torch.Tensor]
+    log_density: Callable[..., torch.Tensor]
     decline: Callable[[torch.Tensor], torch.Tensor]
     std: float
     reach: float
@@ -79,7 +81,8 @@ def level_densities(
     Returns:
         Densities of shape (P, L, M), not divided by h.
     """
-    return _densities(_standardised(values, bandwidth, levels), kernel, unit_mass)
+    v = _standardised(values, bandwidth, levels)
+    return _unit_mass_densities(v, kernel) if unit_mass else kernel.density(v)
 
 
 def level_density_slopes(
@@ -87,16 +90,25 @@ def level_density_slopes(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The same a_i and their derivatives w.r.t. the value: (a_i, da_i/dvalue), each (P, L, M)."""
     v = _standardised(values, bandwidth, levels)
-    density = _densities(v, kernel, unit_mass)
-    slope = kernel.decline(v).mul_(density).div_(bandwidth[:, None])
-    if unit_mass:
-        slope = slope - density * slope.sum(dim=1, keepdim=True)
-    return density, slope
+    if not unit_mass:
+        density = kernel.density(v)
+        return density, kernel.decline(v).mul_(density).div_(bandwidth[:, None])
+    density = _unit_mass_densities(v, kernel)
+    # relative to the nearest level, because only differences count, and those of large declines would be rounded
+    decline = kernel.decline(v) - kernel.decline(v.gather(1, _nearest(v)))
+    slope = decline.mul_(density).div_(bandwidth[:, None])
+    return density, slope - density * slope.sum(dim=1, keepdim=True)
 
 
-def _densities(v: torch.Tensor, kernel: Kernel, unit_mass: bool) -> torch.Tensor:
-    # softmax of log densities: far outside the range all densities underflow, and their sum would be 0
-    return torch.softmax(kernel.log_density(v), dim=1) if unit_mass else kernel.density(v)
+def _unit_mass_densities(v: torch.Tensor, kernel: Kernel) -> torch.Tensor:
+    # where the kernel is narrow or values lie far outside the range, all densities underflow, and their sum would be 0
+    nearest = v.detach().gather(1, _nearest(v)).abs()
+    return torch.softmax(kernel.log_density(v, nearest), dim=1)
+
+
+def _nearest(v: torch.Tensor) -> torch.Tensor:
+    """Index of the nearest level of each pixel, (P, 1, M)."""
+    return v.detach().abs().argmin(dim=1, keepdim=True)
 
 
 def _standardised(values: torch.Tensor, bandwidth: torch.Tensor, levels: int) -> torch.Tensor:

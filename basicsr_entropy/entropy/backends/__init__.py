@@ -8,8 +8,9 @@ from typing import Literal, get_args
 
 import torch
 
-from basicsr_entropy.entropy.backends import eager
-from basicsr_entropy.entropy.backends.fused import DivergenceMap, DivergenceSum, Launch
+from basicsr_entropy.entropy.backends import compiled, eager
+from basicsr_entropy.entropy.backends.fused import FUSED, FusedBackend
+from basicsr_entropy.entropy.backends.operators import Settings
 from basicsr_entropy.entropy.density import DensityOptions
 
 BackendName = Literal['auto', 'eager', 'compiled', 'triton']
@@ -32,10 +33,10 @@ def local_divergence(
     Args:
         images: As in `eager.local_divergence`.
         bandwidth: As in `eager.local_divergence`.
-        options: As in `eager.local_divergence`.
-        divergence: As in `eager.local_divergence`.
+        options: How the densities are estimated, with a single number of levels.
+        divergence: Name of the divergence, or 'shannon'.
         backend: A name of `BACKENDS`.
-        weight: Weights of the pixels, broadcastable to (P, H, W).
+        weight: Weights of the pixels, shape (P, H, W).
 
     Returns:
         Map of shape (P, H, W); with weights its weighted sum, whose gradient is faster to compute than the map's.
@@ -43,37 +44,32 @@ def local_divergence(
     Raises:
         ValueError: If the backend does not support the images' device or data type; begins with `backend:`.
     """
-    launch = _launch(backend, images[0], options, divergence)
-    if launch is None:
-        result = eager.local_divergence(images, bandwidth, options, divergence)
-        return result if weight is None else (result * weight).sum()
-    if weight is None:
-        return DivergenceMap.apply(*images, bandwidth, launch, options, divergence)
-    return DivergenceSum.apply(*images, bandwidth, weight, launch, options, divergence)
+    settings, scale = Settings.of(options, divergence), options.scale(bandwidth)
+    fused = _fused(_selected(backend, images[0]), divergence, options.level_count, options.radii)
+    if fused is None:
+        result = eager.local_divergence(images, bandwidth, scale, settings)
+    elif weight is not None and torch.is_grad_enabled() and any(image.requires_grad for image in images[:2]):
+        return fused.sum(*images, bandwidth, scale, weight, *settings)[0]
+    else:
+        result = fused.map(*images, bandwidth, scale, *settings)
+    return result if weight is None else (result * weight).sum()
 
 
-def _launch(backend: str, image: torch.Tensor, options: DensityOptions, divergence: str) -> Launch | None:
-    """The fast backend's computation, or None for eager."""
-    if backend == 'eager':
-        return None
+def _selected(backend: str, image: torch.Tensor) -> str:
+    """The backend for an image, one of `BACKENDS` but 'auto'."""
     device_type = image.device.type
     if backend == 'auto':
         fastest = {'cpu': 'compiled', 'cuda': 'triton'}.get(device_type, 'eager')
-        backend = fastest if image.dtype == torch.float32 else 'eager'
-    elif device_type not in _devices(backend) or image.dtype != torch.float32:
+        return fastest if image.dtype == torch.float32 else 'eager'
+    if backend != 'eager' and (device_type not in _devices(backend) or image.dtype != torch.float32):
         raise ValueError(
             f"backend: '{backend}' supports float32 on {_devices(backend)[0]} only, got {image.dtype} on "
             f"{image.device}; choose 'auto' or 'eager'"
         )
-    if backend == 'compiled':
-        from basicsr_entropy.entropy.backends import compiled
-
-        return compiled.load(options, divergence)
-    if backend == 'triton':
-        return _triton()
-    return None
+    return backend
 
 
+@torch.compiler.assume_constant_result
 def _devices(backend: str) -> tuple[str, ...]:
     """Device types that a fast backend supports; Triton's interpreter runs on the CPU too."""
     if backend == 'compiled':
@@ -81,11 +77,21 @@ def _devices(backend: str) -> tuple[str, ...]:
     return ('cuda', 'cpu') if os.environ.get('TRITON_INTERPRET') == '1' else ('cuda',)
 
 
+def _fused(backend: str, divergence: str, levels: int, radii: tuple[int, ...]) -> FusedBackend | None:
+    """The operators of a backend; None for eager, and for a backend that is not available here."""
+    return FUSED[backend] if backend != 'eager' and _is_available(backend, divergence, levels, radii) else None
+
+
+@torch.compiler.assume_constant_result
+def _is_available(backend: str, divergence: str, levels: int, radii: tuple[int, ...]) -> bool:
+    return compiled.is_available(divergence, levels, radii) if backend == 'compiled' else _import_triton()
+
+
 @functools.cache
-def _triton() -> Launch | None:
+def _import_triton() -> bool:
     try:
-        from basicsr_entropy.entropy.backends import triton_kernel
+        from basicsr_entropy.entropy.backends import triton_kernel  # noqa: F401  (defines its operators)
     except ImportError as error:
         _log.warning('The entropy loss uses the eager backend, which is slower than Triton: %s. Install triton.', error)
-        return None
-    return triton_kernel.launch
+        return False
+    return True

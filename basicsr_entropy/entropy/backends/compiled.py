@@ -36,13 +36,14 @@ import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 
 import torch
 
 from basicsr_entropy._files import atomic_write
-from basicsr_entropy.entropy.backends.fused import Launch, Result
-from basicsr_entropy.entropy.density import DensityOptions
+from basicsr_entropy.entropy.backends.fused import Result, define_operators
+from basicsr_entropy.entropy.backends.operators import Settings
 from basicsr_entropy.entropy.kernels import KERNELS, reach_for
 
 SOURCE = Path(__file__).with_name('local_divergence.c')
@@ -70,30 +71,37 @@ class _Problem(ctypes.Structure):
     ]
 
 
-def load(options: DensityOptions, divergence: str) -> Launch | None:
-    """The computation for these options, compiled if it is not cached; None, with one warning, if that fails."""
-    library = _library(divergence, options.level_count, options.radii)
-    return None if library is None else functools.partial(_launch, library)
+def is_available(divergence: str, levels: int, radii: tuple[int, ...]) -> bool:
+    """Whether there is a library for these options, which is compiled if it is not cached; warns once if that fails."""
+    return _library(divergence, levels, radii) is not None
 
 
-def _launch(
-    library: ctypes.CDLL,
+def launch(
     images: Sequence[torch.Tensor],
     bandwidth: torch.Tensor,
-    options: DensityOptions,
-    divergence: str,
+    scale: torch.Tensor,
+    settings: Settings,
     upstream: torch.Tensor | None,
 ) -> Result:
+    """Runs the kernel; a `fused.Launch`.
+
+    Raises:
+        RuntimeError: If there is no library for the settings.
+    """
+    library = _library(settings.divergence, settings.levels, tuple(settings.radii))
+    if library is None:
+        raise RuntimeError('the compiled backend is not available here; a warning says why')
     planes, height, width = images[0].shape
-    radius, scale = options.radii[-1], options.scale(bandwidth)
-    gradients = None if upstream is None else torch.zeros(2, planes, height, width)
-    result = torch.empty(planes, height, width)
+    radius = settings.radii[-1]
+    # allocated like the images, whatever torch's default type and device are
+    result = torch.empty_like(images[0])
+    gradients = [] if upstream is None else [torch.zeros_like(result) for _ in range(2)]
     problem = _Problem(
         height,
         width,
-        list(KERNELS).index(options.kernel),
-        options.unit_mass,
-        reach_for(divergence, options.kernel),
+        list(KERNELS).index(settings.kernel),
+        settings.unit_mass,
+        reach_for(settings.divergence, settings.kernel),
         *[None if each is None else each.data_ptr() for each in (bandwidth, scale, *images, upstream, result)],
     )
     threads = torch.get_num_threads()
@@ -105,21 +113,24 @@ def _launch(
     def run(plane: int, first: int) -> None:
         last = min(first + rows, height)
         # gradients of the band's rows, and of `radius` rows above and below
-        band = None if gradients is None else torch.zeros(2, last - first + 2 * radius, width)
-        pointers = (None, None) if band is None else [ctypes.c_void_p(each.data_ptr()) for each in band]
+        bands = [result.new_zeros(last - first + 2 * radius, width) for _ in gradients]
+        pointers = [ctypes.c_void_p(band.data_ptr()) for band in bands] or (None, None)
         if library.local_divergence(ctypes.byref(problem), plane, first, last, *pointers):
             raise MemoryError('out of memory in the entropy loss')
-        if band is not None and gradients is not None:
-            start, stop = max(first - radius, 0), min(last + radius, height)
-            with adding:
-                gradients[:, plane, start:stop] += band[:, start - first + radius : stop - first + radius]
+        start, stop = max(first - radius, 0), min(last + radius, height)
+        with adding:
+            for gradient, band in zip(gradients, bands):
+                gradient[plane, start:stop] += band[start - first + radius : stop - first + radius]
 
     tasks = [(plane, first) for plane in range(planes) for first in range(0, height, rows)]
     # ctypes releases the interpreter lock. Threads live for one call only, so that a fork never sees them.
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(run, *zip(*tasks)):
             pass
-    return Result(result, *(gradients if gradients is not None else (None, None)))
+    return Result(result, gradients)
+
+
+define_operators('compiled', launch)
 
 
 @functools.cache
@@ -143,36 +154,53 @@ def _warn_once(reason: str) -> None:
 def _compile(divergence: str, levels: int, radii: tuple[int, ...]) -> Path:
     """Path of the shared library for these options, compiled if it is not cached.
 
+    Its name ends with a checksum of its content, so that a damaged one is compiled again: loading it could crash.
+
     Raises:
-        OSError: If there is no compiler, it reports an error, or the cache folder is not writable.
-        subprocess.SubprocessError: If the compiler cannot be run or exceeds the timeout.
+        OSError: If there is no compiler, it reports an error, or there is no writable cache folder.
+        subprocess.SubprocessError: If the compiler exceeds the timeout.
     """
     macros = {'DIVERGENCE': divergence, 'LEVELS': levels, 'RADII': ','.join(map(str, radii)), 'RADIUS': radii[-1]}
     command = [*_compiler(), *FLAGS.split(), *(f'-D{name}={value}' for name, value in macros.items())]
     machine = (platform.machine(), _processor())
-    name = hashlib.sha256(repr((SOURCE.read_bytes(), command, machine)).encode()).hexdigest()[:20]
-    library = _cache_folder() / f'local_divergence-{name}.so'
-    if not library.is_file():
-        with atomic_write(library) as temporary:  # another process may do the same at once: its library is equal
-            run = subprocess.run(
-                [*command, str(SOURCE), '-o', str(temporary), '-lm'],
-                capture_output=True,
-                text=True,
-                timeout=COMPILATION_TIMEOUT,
-            )
-            if run.returncode:
-                first_line = (run.stderr.strip() or f'exit code {run.returncode}').splitlines()[0]
-                raise OSError(f"'{command[0]}' cannot compile {SOURCE.name}: {first_line}")
+    folder, key = _cache_folder(), _digest(repr((SOURCE.read_bytes(), command, machine)).encode())
+    for cached in folder.glob(f'local_divergence-{key}-*.so'):
+        if cached.stem.endswith(f'-{_digest(cached.read_bytes())}'):
+            return cached
+        cached.unlink(missing_ok=True)
+    with TemporaryDirectory() as temporary:
+        output = Path(temporary) / 'library.so'
+        run = subprocess.run(
+            [*command, str(SOURCE), '-o', str(output), '-lm'],
+            capture_output=True,
+            text=True,
+            errors='replace',
+            timeout=COMPILATION_TIMEOUT,
+        )
+        if run.returncode:
+            first_line = (run.stderr.strip() or f'exit code {run.returncode}').splitlines()[0]
+            raise OSError(f"'{command[0]}' cannot compile {SOURCE.name}: {first_line}")
+        content = output.read_bytes()
+    library = folder / f'local_divergence-{key}-{_digest(content)}.so'
+    with atomic_write(library) as written:  # another process may do the same at once: its library is equal
+        written.write_bytes(content)
     return library
 
 
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:20]
+
+
 def _compiler() -> list[str]:
-    names = [os.environ['CC']] if os.environ.get('CC') else ['cc', 'gcc', 'clang']
-    for name in names:
-        words = shlex.split(name)
-        if shutil.which(words[0]):
+    chosen = os.environ.get('CC', '')
+    try:
+        candidates = [shlex.split(chosen)] if chosen.strip() else [['cc'], ['gcc'], ['clang']]
+    except ValueError as error:
+        raise OSError(f'$CC is not a command ({error}): {chosen}') from error
+    for words in candidates:
+        if words and shutil.which(words[0]):
             return [*words, '-march=native' if platform.machine() in ('x86_64', 'AMD64') else '-mcpu=native']
-    raise OSError(f'there is no C compiler ({", ".join(names)})')
+    raise OSError(f'there is no C compiler ({", ".join(" ".join(words) for words in candidates)})')
 
 
 def _processor() -> str:
@@ -185,4 +213,7 @@ def _processor() -> str:
 
 
 def _cache_folder() -> Path:
-    return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'basicsr_entropy'
+    try:
+        return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'basicsr_entropy'
+    except RuntimeError as error:  # neither $HOME nor an entry in the user database
+        raise OSError('there is no home folder for the cache') from error

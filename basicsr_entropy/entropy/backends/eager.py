@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional as F
 
-from basicsr_entropy.entropy.density import DensityOptions
+from basicsr_entropy.entropy.backends.operators import Settings, differentiable
 from basicsr_entropy.entropy.divergences import FUNCTIONALS, Divergence
 from basicsr_entropy.entropy.kernels import KERNELS, level_densities, level_density_slopes
 
@@ -40,61 +40,148 @@ def _budget(device: torch.device) -> Budget:
 
 
 def local_divergence(
-    images: Sequence[torch.Tensor], bandwidth: torch.Tensor, options: DensityOptions, divergence: str
+    images: Sequence[torch.Tensor], bandwidth: torch.Tensor, scale: torch.Tensor, settings: Settings
 ) -> torch.Tensor:
-    """Divergence of local joint densities at every pixel, averaged over windows.
+    """Divergence of local joint densities at every pixel, averaged over windows; has derivatives of any order.
 
     Args:
         images: Values and neighbor values of the prediction, then of the target, in levels: (P, H, W) each, with one
             plane per image and channel. The result is differentiated w.r.t. the prediction's.
         bandwidth: Bandwidth of each plane in levels, shape (P, 1).
-        options: How the densities are estimated.
-        divergence: Name of the divergence, or 'shannon'.
+        scale: Factor of the product of a value's and a neighbor's kernel density in each plane, shape (P, 1).
+        settings: How the densities are estimated and compared.
 
     Returns:
         Map of shape (P, H, W).
     """
-    return LocalDivergence.apply(*images, bandwidth, options, FUNCTIONALS[divergence])
+    return _divergence(*images, bandwidth, scale, *settings)[0]
 
 
-class LocalDivergence(torch.autograd.Function):
-    """Autograd function of `local_divergence`."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        pred_value: torch.Tensor,
-        pred_neighbor: torch.Tensor,
-        target_value: torch.Tensor,
-        target_neighbor: torch.Tensor,
-        bandwidth: torch.Tensor,
-        options: DensityOptions,
-        divergence: Divergence,
-    ) -> torch.Tensor:
-        images = (pred_value, pred_neighbor, target_value, target_neighbor)
-        totals = pred_value.new_empty(len(options.areas), *pred_value.shape)
-        for strip in _strips(images, bandwidth, options):
-            strip.sum_terms(divergence, totals)
-        ctx.save_for_backward(*images, bandwidth, totals)
-        ctx.options, ctx.divergence = options, divergence
-        return divergence.finish(totals).mean(dim=0)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        *images, bandwidth, totals = ctx.saved_tensors
-        grad_totals = ctx.divergence.finish_slope(totals) * grad_output
-        for grad_total, area in zip(grad_totals, ctx.options.areas):
-            grad_total /= len(grad_totals) * area
-        grad_value, grad_neighbor = torch.zeros_like(images[0]), torch.zeros_like(images[1])
-        for strip in _strips(images, bandwidth, ctx.options):
-            strip.add_gradients(ctx.divergence, grad_totals, grad_value, grad_neighbor)
-        return grad_value, grad_neighbor, None, None, None, None, None
+@torch.library.custom_op('basicsr_entropy::eager', mutates_args=())
+def divergence_operator(
+    pred_value: torch.Tensor,
+    pred_neighbor: torch.Tensor,
+    target_value: torch.Tensor,
+    target_neighbor: torch.Tensor,
+    bandwidth: torch.Tensor,
+    scale: torch.Tensor,
+    divergence: str,
+    kernel: str,
+    levels: int,
+    radii: list[int],
+    unit_mass: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The map, and the sums of the terms (windows, P, H, W), from which the gradient is computed."""
+    images = (pred_value, pred_neighbor, target_value, target_neighbor)
+    settings = Settings._make((divergence, kernel, levels, radii, unit_mass))
+    totals = pred_value.new_empty(len(radii), *pred_value.shape)
+    for strip in _strips(images, bandwidth, scale, settings):
+        strip.sum_terms(FUNCTIONALS[divergence], totals)
+    return FUNCTIONALS[divergence].finish(totals).mean(dim=0), totals
 
 
-def _strips(images: Sequence[torch.Tensor], bandwidth: torch.Tensor, options: DensityOptions) -> Iterator['_Strip']:
+@torch.library.custom_op('basicsr_entropy::eager_gradient', mutates_args=())
+def gradient_operator(
+    pred_value: torch.Tensor,
+    pred_neighbor: torch.Tensor,
+    target_value: torch.Tensor,
+    target_neighbor: torch.Tensor,
+    bandwidth: torch.Tensor,
+    scale: torch.Tensor,
+    totals: torch.Tensor,
+    upstream: torch.Tensor,
+    divergence: str,
+    kernel: str,
+    levels: int,
+    radii: list[int],
+    unit_mass: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The gradients of the map w.r.t. the prediction's values and neighbor values, for an upstream gradient."""
+    images = (pred_value, pred_neighbor, target_value, target_neighbor)
+    settings = Settings._make((divergence, kernel, levels, radii, unit_mass))
+    grad_totals = FUNCTIONALS[divergence].finish_slope(totals) * upstream
+    for grad_total, area in zip(grad_totals, settings.areas):
+        grad_total /= len(grad_totals) * area
+    grad_value, grad_neighbor = pred_value.new_zeros(pred_value.shape), pred_value.new_zeros(pred_value.shape)
+    for strip in _strips(images, bandwidth, scale, settings):
+        strip.add_gradients(FUNCTIONALS[divergence], grad_totals, grad_value, grad_neighbor)
+    return grad_value, grad_neighbor
+
+
+@divergence_operator.register_fake
+def _(pred_value: torch.Tensor, *arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    radii = Settings(*arguments[-len(Settings._fields) :]).radii
+    return pred_value.new_empty(pred_value.shape), pred_value.new_empty(len(radii), *pred_value.shape)
+
+
+@gradient_operator.register_fake
+def _(pred_value: torch.Tensor, *arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    return pred_value.new_empty(pred_value.shape), pred_value.new_empty(pred_value.shape)
+
+
+def _divergence_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(*inputs[:6], output[1])
+    ctx.settings = inputs[6:]
+
+
+def _divergence_backward(ctx: Any, upstream: torch.Tensor, _: Any) -> tuple[Any, ...]:
+    gradients = _gradient(*ctx.saved_tensors, upstream, *ctx.settings)
+    return *gradients, *[None] * (4 + len(ctx.settings))
+
+
+def _gradient_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.save_for_backward(*inputs[:6], inputs[7])
+    ctx.settings = inputs[8:]
+
+
+def _gradient_backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
+    *images, bandwidth, scale, upstream = ctx.saved_tensors
+    settings = Settings(*ctx.settings)
+
+    def gradient(
+        value: torch.Tensor, neighbor: torch.Tensor, upstream: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        def formula(value: torch.Tensor, neighbor: torch.Tensor) -> torch.Tensor:
+            return _formula((value, neighbor, *images[2:]), bandwidth, scale, settings)
+
+        return torch.func.vjp(formula, value, neighbor)[1](upstream)
+
+    grad_value, grad_neighbor, grad_upstream = torch.func.vjp(gradient, *images[:2], upstream)[1](grads)
+    return grad_value, grad_neighbor, *[None] * 5, grad_upstream, *[None] * len(settings)
+
+
+_divergence = differentiable(divergence_operator, _divergence_context, _divergence_backward)
+_gradient = differentiable(gradient_operator, _gradient_context, _gradient_backward)
+
+
+def _formula(
+    images: Sequence[torch.Tensor], bandwidth: torch.Tensor, scale: torch.Tensor, settings: Settings
+) -> torch.Tensor:
+    """The map by autograd alone, for derivatives of higher order; autograd keeps all bins of all pixels in memory."""
+    divergence, shape = FUNCTIONALS[settings.divergence], images[0].shape
+    q_value, q_neighbor, p_value, p_neighbor = (
+        level_densities(image.flatten(1), bandwidth, KERNELS[settings.kernel], settings.levels, settings.unit_mass)
+        for image in images
+    )
+    q_value, p_value = q_value * scale[:, None], p_value * scale[:, None]
+    sums = [torch.zeros_like(images[0]) for _ in settings.radii]
+    for level in range(settings.levels):
+        p, q = (
+            (value[:, level, None] * neighbor).view(shape[0], settings.levels, *shape[1:])
+            for value, neighbor in ((p_value, p_neighbor), (q_value, q_neighbor))
+        )
+        for k, (radius, area) in enumerate(zip(settings.radii, settings.areas)):
+            p_sum, q_sum = (F.avg_pool2d(each, 2 * radius + 1, 1, radius, divisor_override=1) for each in (p, q))
+            sums[k] = sums[k] + divergence.differentiable_term(p_sum, q_sum, area).sum(dim=1) / area
+    return divergence.finish(torch.stack(sums)).mean(dim=0)
+
+
+def _strips(
+    images: Sequence[torch.Tensor], bandwidth: torch.Tensor, scale: torch.Tensor, settings: Settings
+) -> Iterator['_Strip']:
     planes, height, width = images[0].shape
-    radius = options.radii[-1]
+    radius = settings.radii[-1]
     stride, pixels = width + radius, _budget(images[0].device).strip_pixels
     rows = min(height, max(4 * radius + 1, pixels // stride))
     planes_per_strip = max(1, pixels // (stride * (rows + 2 * radius)))
@@ -103,7 +190,8 @@ def _strips(images: Sequence[torch.Tensor], bandwidth: torch.Tensor, options: De
             yield _Strip(
                 images,
                 bandwidth,
-                options,
+                scale,
+                settings,
                 slice(first_plane, min(first_plane + planes_per_strip, planes)),
                 slice(first_row, min(first_row + rows, height)),
             )
@@ -116,13 +204,14 @@ class _Strip:
         self,
         images: Sequence[torch.Tensor],
         bandwidth: torch.Tensor,
-        options: DensityOptions,
+        scale: torch.Tensor,
+        settings: Settings,
         planes: slice,
         rows: slice,
     ) -> None:
         height, self.width = images[0].shape[1:]
-        self.options, self.planes, self.rows = options, planes, rows
-        self.radius = radius = options.radii[-1]
+        self.settings, self.planes, self.rows = settings, planes, rows
+        self.radius = radius = settings.radii[-1]
         self.stride = self.width + radius
         # rows to read, and the number of rows above and below the strip that lie outside the image
         self.reach = slice(max(rows.start - radius, 0), min(rows.stop + radius, height))
@@ -130,7 +219,7 @@ class _Strip:
         self.bandwidth = bandwidth[planes]
         self.values = [self._flat(image[planes, self.reach]) for image in images]
         self.inside = self._flat(torch.ones_like(images[0][planes, self.reach]))[:, None]
-        self.inside *= options.scale(self.bandwidth)[:, None]
+        self.inside *= scale[planes][:, None]
 
     def _flat(self, rows: torch.Tensor) -> torch.Tensor:
         """(P, rows read, W) -> (P, M), with zeros in the padding."""
@@ -141,18 +230,18 @@ class _Strip:
         return flat.unflatten(-1, (-1, self.stride))[..., : self.width]
 
     def _densities(self, values: torch.Tensor) -> torch.Tensor:
-        options = self.options
-        return level_densities(values, self.bandwidth, KERNELS[options.kernel], options.level_count, options.unit_mass)
+        settings = self.settings
+        return level_densities(values, self.bandwidth, KERNELS[settings.kernel], settings.levels, settings.unit_mass)
 
     def _density_slopes(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        options = self.options
+        settings = self.settings
         return level_density_slopes(
-            values, self.bandwidth, KERNELS[options.kernel], options.level_count, options.unit_mass
+            values, self.bandwidth, KERNELS[settings.kernel], settings.levels, settings.unit_mass
         )
 
     def _blocks(self) -> Iterator[tuple[slice, slice]]:
         """Blocks of bins, as slices of value levels and of neighbor levels, which cover all bins."""
-        levels, pixels = self.options.level_count, self.values[0].numel()
+        levels, pixels = self.settings.levels, self.values[0].numel()
         elements = _budget(self.values[0].device).block_elements
         neighbor_step = max(1, min(levels, elements // pixels))
         value_step = max(1, min(levels, elements // (pixels * neighbor_step)))
@@ -164,7 +253,7 @@ class _Strip:
         """Writes the sum of the per-bin terms into totals (windows, P, H, W), for the strip's own rows."""
         q_value, q_neighbor, p_value, p_neighbor = map(self._densities, self.values)
         q_value, p_value = q_value * self.inside, p_value * self.inside
-        sums = [torch.zeros_like(self.values[0]) for _ in self.options.areas]
+        sums = [torch.zeros_like(self.values[0]) for _ in self.settings.areas]
         for i, j in self._blocks():
             p, q = _outer(p_value[:, i], p_neighbor[:, j]), _outer(q_value[:, i], q_neighbor[:, j])
             for k, (area, p_sum, q_sum) in enumerate(self._window_sums(p, q)):
@@ -203,7 +292,7 @@ class _Strip:
     def _window_sums(self, p: torch.Tensor, q: torch.Tensor) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
         """(area, window sum of p, window sum of q) for each window, smallest first."""
         p_rows, q_rows, summed = p.clone(), q.clone(), 0
-        for radius, area in zip(self.options.radii, self.options.areas):
+        for radius, area in zip(self.settings.radii, self.settings.areas):
             while summed < radius:
                 summed += 1
                 for rows, source in ((p_rows, p), (q_rows, q)):
@@ -220,7 +309,7 @@ class _Strip:
 
     def _spread(self, slopes: list[torch.Tensor]) -> torch.Tensor:
         """Adjoint of the window sums, added up over the windows; a window sum is self-adjoint."""
-        by_radius = dict(zip(self.options.radii, slopes))
+        by_radius = dict(zip(self.settings.radii, slopes))
         spread, within = torch.zeros_like(slopes[0]), torch.zeros_like(slopes[0])
         for distance in range(self.radius, -1, -1):
             if distance in by_radius:  # this window and all larger ones reach this far

@@ -1,11 +1,19 @@
-"""Autograd functions for fused backends, which compute a divergence map and its gradient in one pass."""
+"""Operators of fused backends, which compute a divergence map and its gradient in one pass.
 
-from collections.abc import Sequence
+A fused backend has two operators of torch.library, so that torch.compile, torch.export and autocast know it:
+
+* `<backend>_map`: the map. Its gradient takes a second pass, because the upstream gradient is known in the backward
+  pass only.
+* `<backend>_sum`: a weighted sum of the map, and its gradient. The weights are known in advance, so that one pass is
+  enough.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from basicsr_entropy.entropy.density import DensityOptions
+from basicsr_entropy.entropy.backends.operators import Settings, differentiable, first_order_only
 
 
 class Result(NamedTuple):
@@ -13,87 +21,141 @@ class Result(NamedTuple):
 
     Attributes:
         map: Divergence at every pixel.
-        grad_value: Gradient w.r.t. the prediction's values; None if there was no upstream gradient.
-        grad_neighbor: Gradient w.r.t. the prediction's neighbor values; None if there was no upstream gradient.
+        gradients: Gradients w.r.t. the prediction's values and neighbor values; empty if there was no upstream one.
     """
 
     map: torch.Tensor
-    grad_value: torch.Tensor | None
-    grad_neighbor: torch.Tensor | None
+    gradients: Sequence[torch.Tensor]
 
 
 class Launch(Protocol):
     """Computation of a fused backend.
 
     Arguments are those of `eager.local_divergence`, and the upstream gradient of shape (P, H, W), or None to compute
-    the map only. Images, bandwidth and upstream gradient are contiguous float32 tensors on one device.
+    the map only. All tensors are contiguous, float32, and on one device.
     """
 
     def __call__(
         self,
         images: Sequence[torch.Tensor],
         bandwidth: torch.Tensor,
-        options: DensityOptions,
-        divergence: str,
+        scale: torch.Tensor,
+        settings: Settings,
         upstream: torch.Tensor | None,
     ) -> Result: ...
 
 
-class DivergenceMap(torch.autograd.Function):
-    """The map; its gradient needs a second pass, because the upstream gradient is known in the backward pass only."""
+class FusedBackend(NamedTuple):
+    """The operators of a fused backend, called with images, bandwidth and scale as in `eager.local_divergence`.
 
-    @staticmethod
-    def forward(
-        ctx: Any,
+    Attributes:
+        map: (*images, bandwidth, scale, *settings) -> map (P, H, W).
+        sum: (*images, bandwidth, scale, weight, *settings) -> sum of the map times the weight (P, H, W), and its
+            gradients w.r.t. the prediction's values and neighbor values, (P, H, W) each. Only the sum is
+            differentiable.
+    """
+
+    map: Callable[..., torch.Tensor]
+    sum: Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+
+
+FUSED: dict[str, FusedBackend] = {}  # by name, once `define_operators` has been called
+
+
+def define_operators(backend: str, launch: Launch) -> None:
+    """Defines `basicsr_entropy::<backend>_map` and `basicsr_entropy::<backend>_sum`, and adds them to `FUSED`.
+
+    Args:
+        backend: Name of the backend.
+        launch: Its computation.
+    """
+
+    @torch.library.custom_op(f'basicsr_entropy::{backend}_map', mutates_args=())
+    def map_operator(
         pred_value: torch.Tensor,
         pred_neighbor: torch.Tensor,
         target_value: torch.Tensor,
         target_neighbor: torch.Tensor,
         bandwidth: torch.Tensor,
-        launch: Launch,
-        options: DensityOptions,
+        scale: torch.Tensor,
         divergence: str,
+        kernel: str,
+        levels: int,
+        radii: list[int],
+        unit_mass: bool,
     ) -> torch.Tensor:
-        images = [image.contiguous() for image in (pred_value, pred_neighbor, target_value, target_neighbor)]
-        ctx.save_for_backward(*images, bandwidth)
-        ctx.launch = launch
-        ctx.arguments = options, divergence
-        return launch(images, bandwidth, options, divergence, None).map
+        settings = Settings._make((divergence, kernel, levels, radii, unit_mass))
+        *images, bandwidth, scale = _checked(
+            backend, pred_value, pred_neighbor, target_value, target_neighbor, bandwidth, scale
+        )
+        return launch(images, bandwidth, scale, settings, None).map
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        *images, bandwidth = ctx.saved_tensors
-        result = ctx.launch(images, bandwidth, *ctx.arguments, grad_output.contiguous())
-        return result.grad_value, result.grad_neighbor, *[None] * 6
-
-
-class DivergenceSum(torch.autograd.Function):
-    """Weighted sum of the map: the weights are known in advance, so that one pass gives value and gradient."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
+    @torch.library.custom_op(f'basicsr_entropy::{backend}_sum', mutates_args=())
+    def sum_operator(
         pred_value: torch.Tensor,
         pred_neighbor: torch.Tensor,
         target_value: torch.Tensor,
         target_neighbor: torch.Tensor,
         bandwidth: torch.Tensor,
+        scale: torch.Tensor,
         weight: torch.Tensor,
-        launch: Launch,
-        options: DensityOptions,
         divergence: str,
-    ) -> torch.Tensor:
-        images = [image.contiguous() for image in (pred_value, pred_neighbor, target_value, target_neighbor)]
-        weight = weight.expand(images[0].shape).contiguous()
-        needs_gradient = any(ctx.needs_input_grad[:2])
-        result = launch(images, bandwidth, options, divergence, weight if needs_gradient else None)
-        if needs_gradient:
-            ctx.save_for_backward(result.grad_value, result.grad_neighbor)
-        return (result.map * weight).sum()
+        kernel: str,
+        levels: int,
+        radii: list[int],
+        unit_mass: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        settings = Settings._make((divergence, kernel, levels, radii, unit_mass))
+        *images, bandwidth, scale, weight = _checked(
+            backend, pred_value, pred_neighbor, target_value, target_neighbor, bandwidth, scale, weight
+        )
+        result = launch(images, bandwidth, scale, settings, weight)
+        grad_value, grad_neighbor = result.gradients
+        return (result.map * weight).sum(), grad_value, grad_neighbor
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        grad_value, grad_neighbor = ctx.saved_tensors
-        return grad_value * grad_output, grad_neighbor * grad_output, *[None] * 7
+    @map_operator.register_fake
+    def _(pred_value: torch.Tensor, *_: Any) -> torch.Tensor:
+        return torch.empty_like(pred_value, memory_format=torch.contiguous_format)
+
+    @sum_operator.register_fake
+    def _(pred_value: torch.Tensor, *_: Any) -> tuple[torch.Tensor, ...]:
+        gradients = [torch.empty_like(pred_value, memory_format=torch.contiguous_format) for _ in range(2)]
+        return pred_value.new_empty(()), *gradients
+
+    def map_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*inputs[:6])
+        ctx.settings = inputs[6:]
+
+    def map_backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
+        tensors = ctx.saved_tensors
+        _, *gradients = weighted_sum(*(each.detach() for each in tensors), grad.detach(), *ctx.settings)
+        gradients = [first_order_only(each, *tensors[:2], grad) for each in gradients]
+        return *gradients, *[None] * (4 + len(ctx.settings))
+
+    def sum_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*inputs[:2], *output[1:])
+
+    def sum_backward(ctx: Any, grad: torch.Tensor, *_: Any) -> tuple[Any, ...]:
+        *sources, grad_value, grad_neighbor = ctx.saved_tensors
+        gradients = (first_order_only(each, *sources) * grad for each in (grad_value, grad_neighbor))
+        return *gradients, *[None] * (5 + len(Settings._fields))
+
+    weighted_sum = differentiable(sum_operator, sum_context, sum_backward)
+    FUSED[backend] = FusedBackend(differentiable(map_operator, map_context, map_backward), weighted_sum)
+
+
+def _checked(backend: str, image: torch.Tensor, *others: torch.Tensor) -> list[torch.Tensor]:
+    """The tensors, contiguous: kernels read them by address."""
+    tensors = image, *others
+    for tensor in tensors:
+        if tensor.dtype != torch.float32 or tensor.device != image.device:
+            raise ValueError(f'{backend}: needs float32 tensors on one device, got {tensor.dtype} on {tensor.device}')
+    planes = (len(image), 1)
+    shapes = [planes if index in (4, 5) else image.shape for index in range(len(tensors))]
+    if image.ndim != 3 or any(tensor.shape != shape for tensor, shape in zip(tensors, shapes)):
+        raise ValueError(
+            f'{backend}: needs images (P, H, W), bandwidth and scale (P, 1), got '
+            f'{", ".join(str(tuple(tensor.shape)) for tensor in tensors)}'
+        )
+    return [tensor.contiguous() for tensor in tensors]

@@ -178,21 +178,27 @@ INLINE int ring(int y) { return (y + ROWS) % ROWS; } /* y >= -ROWS */
 /* Densities scale * k((i - x)/h) at the levels i and, unless slope is null, their derivatives w.r.t. x. */
 static void densities(const struct problem *problem, float h, float x, float scale, float *density, float *slope) {
     const float per_level = 1 / h;
-    /* With unit mass they are relative to the largest one: far outside the range all of them would underflow. */
-    const float beyond = problem->unit_mass ? fmaxf(fmaxf(-x, x - (LEVELS - 1)), 0) * per_level : 0;
-    const float at_largest = beyond > 0 ? expf(-beyond) : 1;
+    /* With unit mass they are relative to that of the nearest level, the largest: where the kernel is narrow or x far
+     * outside the range, all of them would underflow. */
+    const float nearest = fminf(fmaxf(rintf(x), 0), LEVELS - 1);
+    const float distance = problem->unit_mass ? fabsf((nearest - x) * per_level) : 0;
+    const float at_nearest = expf(-distance);
     const ivec lane = {0, 1, 2, 3, 4, 5, 6, 7};
     vec mass = splat(0), slope_mass = splat(0);
     for (int i = 0; i < PADDED; i += LANES) {
         const ivec level = lane + i;
         const vec v = (__builtin_convertvector(level, vec) - x) * per_level;
+        const vec away = (vec)((ivec)v & 0x7fffffff);
+        const vec nearer = pick(away > distance, distance - away, splat(0)); /* padding may lie nearer than any level */
         vec k, decline;
         if (problem->kernel == GAUSSIAN) {
-            k = 0.398942280f * exponential(0.5f * (beyond * beyond - v * v));
+            k = 0.398942280f * exponential(0.5f * nearer * (distance + away));
             decline = v;
+            /* with unit mass only differences count, and those of large v would be rounded */
+            if (problem->unit_mass) decline = (__builtin_convertvector(level, vec) - nearest) * per_level;
         } else {
-            const vec away = (vec)((ivec)v & 0x7fffffff), relative_decay = exponential(beyond - away);
-            vec decay = relative_decay * at_largest;
+            const vec relative_decay = exponential(nearer);
+            vec decay = relative_decay * at_nearest;
             if (problem->kernel == SECH) decay *= decay;
             const vec inverse = 1.0f / (1.0f + decay);
             k = relative_decay * inverse * (problem->kernel == SECH ? splat(0.636619772f) : inverse);

@@ -13,8 +13,8 @@ import torch
 import triton
 import triton.language as tl
 
-from basicsr_entropy.entropy.backends.fused import Result
-from basicsr_entropy.entropy.density import DensityOptions
+from basicsr_entropy.entropy.backends.fused import Result, define_operators
+from basicsr_entropy.entropy.backends.operators import Settings
 from basicsr_entropy.entropy.kernels import reach_for
 
 BLOCK = 16  # levels per side of a block of bins: the minimum size of a matrix product
@@ -23,43 +23,46 @@ BLOCK = 16  # levels per side of a block of bins: the minimum size of a matrix p
 def launch(
     images: Sequence[torch.Tensor],
     bandwidth: torch.Tensor,
-    options: DensityOptions,
-    divergence: str,
+    scale: torch.Tensor,
+    settings: Settings,
     upstream: torch.Tensor | None,
 ) -> Result:
     """Runs the kernel; a `fused.Launch`."""
     planes, height, width = images[0].shape
     result = torch.empty_like(images[0])
-    gradients = (None, None) if upstream is None else torch.zeros(2, *result.shape, device=result.device)
-    radius = options.radii[-1]
+    gradients = [] if upstream is None else [torch.zeros_like(result) for _ in range(2)]
+    radius = settings.radii[-1]
     window = max(16, triton.next_power_of_2((2 * radius + 1) ** 2))
     # Triton launches on the current device, which need not be that of the images
     with torch.cuda.device(result.device) if result.is_cuda else nullcontext():
         _local_divergence[(result.numel(),)](
             *images,
             bandwidth,
-            options.scale(bandwidth),
+            scale,
             upstream,
             result,
-            *gradients,
+            *(gradients or (None, None)),
             height,
             width,
-            reach_for(divergence, options.kernel),
-            DIVERGENCE=divergence,
-            KERNEL=options.kernel,
-            LEVELS=options.level_count,
-            UNIT_MASS=options.unit_mass,
-            TARGET_ONLY=divergence in ('relative', 'cross'),
+            reach_for(settings.divergence, settings.kernel),
+            DIVERGENCE=settings.divergence,
+            KERNEL=settings.kernel,
+            LEVELS=settings.levels,
+            UNIT_MASS=settings.unit_mass,
+            TARGET_ONLY=settings.divergence in ('relative', 'cross'),
             RADIUS=radius,
-            RADII=sum(1 << each for each in options.radii),
-            COUNT=len(options.radii),
+            RADII=sum(1 << each for each in settings.radii),
+            COUNT=len(settings.radii),
             WINDOW=window,
             RINGS=triton.next_power_of_2(radius + 1),
             BLOCK=BLOCK,
             PRECISION=_precision(result.device),
             num_warps=1 if window <= 32 else 4,
         )
-    return Result(result, *gradients)
+    return Result(result, gradients)
+
+
+define_operators('triton', launch)
 
 
 def _precision(device: torch.device) -> str:
@@ -183,19 +186,25 @@ def _reached(p, q, inside, far, LEVELS: tl.constexpr, TARGET_ONLY: tl.constexpr)
 def _densities(x, level, per_level, KERNEL: tl.constexpr, LEVELS: tl.constexpr, UNIT_MASS: tl.constexpr):
     """Kernel densities of values x at the levels, and their derivatives w.r.t. x: (WINDOW, BLOCK) each.
 
-    With unit mass they are relative to the largest one: far outside the range all of them would underflow.
+    With unit mass they are relative to that of the nearest level, the largest: where the kernel is narrow or x far
+    outside the range, all of them would underflow.
     """
     v = (level[None, :] - x[:, None]) * per_level
-    beyond = tl.zeros_like(x)
+    away = tl.abs(v)
+    nearest = tl.minimum(tl.maximum(tl.floor(x + 0.5), 0.0), LEVELS - 1.0)
+    distance = tl.zeros_like(x)
     if UNIT_MASS:
-        beyond = tl.maximum(tl.maximum(-x, x - (LEVELS - 1)), 0.0) * per_level
+        distance = tl.abs((nearest - x) * per_level)
+    nearer = tl.minimum(distance[:, None] - away, 0.0)  # padding may lie nearer than any level
     if KERNEL == 'gaussian':
-        density = 0.398942280 * tl.exp(0.5 * ((beyond * beyond)[:, None] - v * v))
+        density = 0.398942280 * tl.exp(0.5 * nearer * (distance[:, None] + away))
         decline = v
+        if UNIT_MASS:  # only differences count, and those of large v would be rounded
+            decline = (level[None, :] - nearest[:, None]) * per_level
     else:
-        decay = tl.exp(beyond[:, None] - tl.abs(v))
+        decay = tl.exp(nearer)
         density = decay
-        decay *= tl.exp(-beyond)[:, None]
+        decay *= tl.exp(-distance)[:, None]
         if KERNEL == 'sech':
             decay *= decay
         inverse = 1 / (1 + decay)
