@@ -49,12 +49,14 @@ def spatial_divergence(
 
     Returns:
         Map of shape (N, C, H, W), averaged over windows; (N, C, 1, 1) for global windows; C is 1 if gray. In pred's
-        type, or float32 for half precision. A scalar if there are pixel weights.
+        type, or float32 for half precision. A scalar if there are pixel weights. Planes of the map are NaN, and so is
+        the scalar, where pred or target has a value that is NaN or infinite, and their gradient is NaN: an error would
+        have to wait for the device, and keep a gradient scaler from skipping the step.
 
     Raises:
         TypeError: If an image is not a floating-point tensor.
-        ValueError: If shapes differ or are not (N, C, H, W), an image is not finite, target requires a gradient, or
-            an option is out of range; the message begins with the name of the argument.
+        ValueError: If shapes differ or are not (N, C, H, W), target requires a gradient, or an option is out of
+            range; the message begins with the name of the argument.
 
     Example:
         >>> from basicsr_entropy.entropy import neighbor_weights
@@ -109,11 +111,11 @@ def spatial_entropy(
 
 
 def check_images(pred: torch.Tensor, target: torch.Tensor) -> None:
-    """Checks that two tensors are finite floating-point images (N, C, H, W) of the same shape, on one device.
+    """Checks that two tensors are floating-point images (N, C, H, W) of the same shape, on one device.
 
     Raises:
         TypeError: If one is not a floating-point tensor.
-        ValueError: If shapes or devices differ, target requires a gradient, or a value is NaN or infinite.
+        ValueError: If shapes or devices differ, or target requires a gradient.
     """
     for name, image in (('pred', pred), ('target', target)):
         if not isinstance(image, torch.Tensor) or not image.is_floating_point():
@@ -131,10 +133,6 @@ def check_images(pred: torch.Tensor, target: torch.Tensor) -> None:
             'target: must not require a gradient, because the divergence is not differentiated w.r.t. the target; '
             'pass target.detach()'
         )
-    finite = [torch.isfinite(image).all() for image in (pred, target)]
-    if not (finite[0] & finite[1]):  # the only synchronization with the device per call
-        name = 'target' if finite[0] else 'pred'
-        raise ValueError(f'{name}: must be finite, but contains NaN or infinity')
 
 
 def _joint_functional(
@@ -159,9 +157,11 @@ def _joint_functional(
             neighbor = neighbor_values(value, weights.to(image.device), across_channels=options.published)
             unit_planes += [value.flatten(0, 1), neighbor.flatten(0, 1)]
         shape = value.shape
+        # 1, but NaN for planes with a value that is not finite: backends may do anything with such values
+        whole = 1 + 0 * (unit_planes[0] + unit_planes[2]).detach().sum(dim=(1, 2), keepdim=True)
         if pixel_weight is not None:
             result_shape = (*shape[:2], 1, 1) if options.is_global else shape
-            pixel_weight = pixel_weight.to(dtype).expand(result_shape).flatten(0, 1)
+            pixel_weight = pixel_weight.to(dtype).expand(result_shape).flatten(0, 1) * whole
         results = []
         for resolution in options.resolutions:
             # pred values, pred neighbor values, target values, target neighbor values: (N*C, H, W) each, in levels
@@ -174,7 +174,7 @@ def _joint_functional(
                 result = local_divergence(planes, h, resolution, functional, backend, pixel_weight)
             results.append(result)
         result = torch.stack(results).mean(dim=0)
-        return result if pixel_weight is not None else result.unflatten(0, shape[:2])
+        return result if pixel_weight is not None else (result * whole).unflatten(0, shape[:2])
 
 
 def _luma(image: torch.Tensor) -> torch.Tensor:
@@ -190,7 +190,9 @@ def _in_unit_range(image: torch.Tensor, options: DensityOptions) -> torch.Tensor
     low, high = options.value_range
     clamped = image.clamp(low, high)
     if options.clamp_grad == 'straight_through':
-        clamped = image + (clamped - image).detach()
+        clamped = clamped.detach() + (image - image.detach())
+    else:
+        clamped = clamped + 0 * image  # infinity is not clamped, but becomes NaN, and so does its gradient
     return (clamped - low) / (high - low)
 
 

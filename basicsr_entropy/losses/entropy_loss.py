@@ -9,14 +9,22 @@ import torch
 from torch import nn
 
 from basicsr_entropy._checks import check_choice, check_positive
-from basicsr_entropy.entropy import ALIGN, BACKENDS, DIVERGENCES, DensityOptions, neighbor_weights, spatial_divergence
+from basicsr_entropy.entropy import (
+    ALIGN,
+    BACKENDS,
+    DIVERGENCES,
+    DensityOptions,
+    check_images,
+    neighbor_weights,
+    spatial_divergence,
+)
 from basicsr_entropy.entropy.alignment import Align
 from basicsr_entropy.entropy.backends import BackendName
 from basicsr_entropy.entropy.density import ClampGrad, NeighborNorm
 from basicsr_entropy.entropy.divergences import DivergenceName
 from basicsr_entropy.entropy.kernels import KernelName
 from basicsr_entropy.entropy.neighbors import RANDOM_NEIGHBORS, Neighbor
-from basicsr_entropy.losses.reduction import Reduction, check_reduction, weighted_reduction
+from basicsr_entropy.losses.reduction import Reduction, check_reduction, expanded_weight, weighted_reduction
 
 Resample = Literal['step', 'once']
 
@@ -34,14 +42,15 @@ class SpatialEntropyLoss(nn.Module):
         divergence: Divergence between the joint densities of target p and prediction q: `hellinger` distance,
             `relative` entropy (Kullback-Leibler divergence of p from q), `cross` entropy or `jensen_shannon`
             divergence.
-        levels: Number of intensity levels L per axis of the joint density, an integer of at least 2, or a list of such
+        levels: Number of intensity levels L per axis of the joint density, an integer from 2 to 1024, or a list of such
             integers over which the divergence is averaged. With few levels the divergence has gradients towards
             distant values, with many it resolves fine differences; [8, 16, 32] combines both. Cost grows with L^2.
         kernel: Kernel of the density estimate: `logistic`, `sech` or `gaussian`.
-        bandwidth: Bandwidth of the kernel in levels, positive, or `silverman`: Silverman's rule for two dimensions for
-            each image plane of the target, divided by the kernel's standard deviation, and at least 0.5 levels.
-        windows: Odd side lengths in pixels of the local windows over which densities are averaged, or `global` for one
-            histogram per image.
+        bandwidth: Bandwidth of the kernel in levels, from 0.001 to 1000, or `silverman`: Silverman's rule for two
+            dimensions for each image plane of the target, divided by the kernel's standard deviation, and at least 0.5
+            levels.
+        windows: Odd side lengths in pixels, up to 31, of the local windows over which densities are averaged, or
+            `global` for one histogram per image.
         neighbor: Weights of the eight neighbors whose mean is a pixel's neighbor value: `random` (positive draws),
             `normal` (standard normal draws, as published), `uniform`, `gaussian`, or a 3x3 nested list of numbers.
         neighbor_norm: Normalization: `channel` divides the neighbor weights by their sum, and densities by the
@@ -123,7 +132,7 @@ class SpatialEntropyLoss(nn.Module):
         self.neighbor = neighbor
         self.redraw = isinstance(neighbor, str) and neighbor in RANDOM_NEIGHBORS and resample == 'step'
         # not persistent: the loss adds nothing to a checkpoint
-        self.register_buffer('weights', neighbor_weights(neighbor), persistent=False)
+        self.register_buffer('weights', neighbor_weights(neighbor, device='cpu'), persistent=False)
 
     def forward(
         self, pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None, **kwargs: object
@@ -138,12 +147,15 @@ class SpatialEntropyLoss(nn.Module):
 
         Returns:
             Scalar, or for reduction 'none' a map (N, C, H, W), with C = 1 if gray and H = W = 1 for global windows.
+            NaN, and so is the gradient, where an image has a value that is NaN or infinite, so that a gradient scaler
+            skips the step.
 
         Raises:
             TypeError: If an image is not a floating-point tensor.
-            ValueError: If shapes differ, an image is not finite, target requires a gradient, or the backend does not
-                support the images' device or data type.
+            ValueError: If there are no images, shapes differ, target requires a gradient, the weights do not fit, or
+                the backend does not support the images' device or data type.
         """
+        check_images(pred, target)
         weights = neighbor_weights(self.neighbor, device=pred.device) if self.redraw else self.weights
         divergence_of = partial(
             spatial_divergence,
@@ -167,7 +179,5 @@ class SpatialEntropyLoss(nn.Module):
         if weight is None:
             each = 1 / math.prod(shape) if self.reduction == 'mean' else 1.0
             return torch.full((1, 1, 1, 1), each, dtype=torch.float64, device=pred.device)
-        if weight.ndim != 4 or any(own not in (1, wanted) for own, wanted in zip(weight.shape, shape)):
-            raise ValueError(f'weight: must fit the map of shape {shape}, got {tuple(weight.shape)}')
-        weight = weight.expand(shape)
+        weight = expanded_weight(weight, shape)
         return weight / weight.sum() if self.reduction == 'mean' else weight

@@ -1,5 +1,6 @@
 """The reductions of BasicSR's losses, without BasicSR."""
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -21,7 +22,7 @@ def weighted_reduction(loss: torch.Tensor, weight: torch.Tensor | None, reductio
 
     Args:
         loss: Element-wise loss, shape (N, C, H, W).
-        weight: Element-wise weights, shape (N, C or 1, H, W); None for no weights.
+        weight: Element-wise weights, as in `expanded_weight`; None for no weights.
         reduction: 'none', 'mean' (with weights: the weighted mean) or 'sum'.
 
     Returns:
@@ -31,15 +32,25 @@ def weighted_reduction(loss: torch.Tensor, weight: torch.Tensor | None, reductio
         ValueError: If the weights do not fit the loss.
     """
     if weight is not None:
-        if weight.ndim != loss.ndim or weight.shape[1] not in (1, loss.shape[1]):
-            raise ValueError(f'weight: must fit the loss of shape {tuple(loss.shape)}, got {tuple(weight.shape)}')
+        weight = expanded_weight(weight, loss.shape)
         loss = loss * weight
     if reduction == 'none':
         return loss
     if reduction == 'sum':
         return loss.sum()
-    if weight is None:
-        return loss.mean()
-    # a single-channel weight applies to every channel
-    total = weight.sum() if weight.shape[1] > 1 else weight.sum() * loss.shape[1]
-    return loss.sum() / total
+    return loss.mean() if weight is None else loss.sum() / weight.sum()
+
+
+def expanded_weight(weight: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Element-wise weights in the shape of a loss.
+
+    Args:
+        weight: Four dimensions, each of the loss's size or 1.
+        shape: Shape (N, C, H, W) of the loss.
+
+    Raises:
+        ValueError: If the weights do not fit.
+    """
+    if weight.ndim != len(shape) or any(own not in (1, wanted) for own, wanted in zip(weight.shape, shape)):
+        raise ValueError(f'weight: must fit the loss of shape {tuple(shape)}, got {tuple(weight.shape)}')
+    return weight.expand(shape)

@@ -102,9 +102,9 @@ def test_descent_reaches_the_target():
     [
         ({'reduction': 'median'}, 'reduction: must be one of none, mean, sum'),
         ({'resample': 'epoch'}, 'resample: must be one of step, once'),
-        ({'levels': 1}, 'levels: must be an integer of at least 2'),
+        ({'levels': 1}, 'levels: must be an integer from 2 to 1024'),
         ({'levels': []}, 'levels: must not be an empty list'),
-        ({'levels': [8, 1]}, 'levels: must be an integer of at least 2'),
+        ({'levels': [8, 1]}, 'levels: must be an integer from 2 to 1024'),
         ({'windows': [2]}, 'windows: .*odd side lengths'),
         ({'neighbor': 'left'}, 'neighbor: must be one of'),
         ({'backend': 'fast'}, 'backend: must be one of'),
@@ -114,3 +114,26 @@ def test_descent_reaches_the_target():
 def test_rejects_invalid_options(options, message):
     with pytest.raises(ValueError, match=f'^{message}'):
         SpatialEntropyLoss(**options)
+
+
+@pytest.mark.parametrize('reduction', ['none', 'mean', 'sum'])
+def test_rejects_empty_batches_and_weights_that_do_not_fit(images, reduction):
+    loss = SpatialEntropyLoss(reduction=reduction, **UNIFORM)
+    with pytest.raises(ValueError, match='^pred: must be non-empty'):
+        loss(images[0][:0], images[1][:0])
+    for shape in ((2, 2, 8, 8), (2, 1, 7, 8), (8, 8)):
+        with pytest.raises(ValueError, match='^weight: must fit the loss of shape'):
+            loss(*images, torch.ones(shape))
+
+
+@pytest.mark.parametrize('trained', [False, True])
+def test_one_weight_for_all_pixels_changes_no_mean(images, trained):
+    loss = SpatialEntropyLoss(**UNIFORM)
+    weight = torch.full((1, 1, 1, 1), 3.0, requires_grad=trained)
+    torch.testing.assert_close(loss(*images, weight), loss(*images))
+
+
+def test_is_built_on_the_cpu_whatever_the_default_device(images):
+    with torch.device('meta'):
+        loss = SpatialEntropyLoss(**UNIFORM)
+    assert loss(*images) == SpatialEntropyLoss(**UNIFORM)(*images)
