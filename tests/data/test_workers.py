@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from torch.utils.data import Dataset
 
-from basicsr_entropy.data.workers import _exit_if_orphaned, in_workers
+from basicsr_entropy.data.workers import exit_if_orphaned, in_workers
 
 
 class Things(Dataset):
@@ -42,7 +42,7 @@ def test_refuses_a_negative_number():
 def test_a_worker_ends_whose_parent_is_gone_when_it_starts():
     fork, codes = multiprocessing.get_context('fork'), []
     for parent in (os.getpid(), os.getppid()):
-        process = fork.Process(target=_exit_if_orphaned, args=(parent, 0))
+        process = fork.Process(target=exit_if_orphaned, args=(parent, 0))
         process.start()
         process.join()
         codes.append(process.exitcode)
