@@ -8,7 +8,6 @@ changed.
 import functools
 import importlib
 import os
-import shutil
 import sys
 import types
 from collections import OrderedDict
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 
 from basicsr_entropy._errors import first_line
-from basicsr_entropy._files import archive, folder_identity, replace_durably
+from basicsr_entropy._files import archive, files_into, folder_identity
 
 _MARK = '_basicsr_entropy'
 _FOLDERS = '_output_folders'  # attribute of a model: identities of its output folders when it was made
@@ -42,6 +41,7 @@ def after_import() -> None:
     archived_folders()
     atomic_checkpoints()
     tensorboard_errors()
+    schedules()
     mixed_loss_terms()
 
 
@@ -140,48 +140,20 @@ def resume_state() -> None:
     """Resuming calls torch.cuda.current_device(), and `--auto_resume` searches ./experiments only.
 
     The replacement loads the state to the CPU, from where optimizers move it to the device of their parameters. It
-    searches `path.training_states`, and skips states that are truncated or whose checkpoints are.
+    searches `path.training_states`, and skips states that are damaged or whose checkpoints are.
     https://github.com/XPixelGroup/BasicSR/blob/v1.4.2/basicsr/train.py
     """
     from basicsr import train
 
-    def load_intact(path: str | Path, opt: Mapping[str, Any]) -> dict[str, Any]:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-        for key in opt:
-            if key.startswith('network_'):
-                _check_intact(Path(opt['path']['models'], f'net_{key.removeprefix("network_")}_{state["iter"]}.pth'))
-        return state
-
     def make(original: Function) -> Function:
         def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-            asked, state = opt['path'].get('resume_state'), None
-            if opt['auto_resume']:
-                folder = Path(opt['path']['training_states'])
-                numbered = [path for path in folder.glob('*.state') if path.stem.isdecimal()]
-                for path in sorted(numbered, key=lambda path: int(path.stem), reverse=True):
-                    try:
-                        state, asked = load_intact(path, opt), str(path)
-                        break
-                    except Exception as error:  # truncated files raise various errors
-                        print(f'Not resuming from {path}: {first_line(error)}', file=sys.stderr, flush=True)
-            elif asked:
-                try:
-                    state = load_intact(asked, opt)
-                except Exception as error:
-                    raise ValueError(f'path.resume_state: cannot resume from {asked}: {first_line(error)}') from error
-            if state is not None:
-                opt['path']['resume_state'] = asked
-                train.check_resume(opt, state['iter'])
-            return state
+            from basicsr_entropy.training import checkpoints
+
+            return checkpoints.load_resume_state(opt)
 
         return load_resume_state
 
     _replace(train, 'load_resume_state', make)
-
-
-def _check_intact(path: Path) -> None:
-    """Raises an error if a checkpoint is truncated; tensors stay on disk, since the index at its end tells."""
-    torch.load(path, map_location='cpu', weights_only=True, mmap=True)
 
 
 def resumed_optimizers() -> None:
@@ -302,28 +274,21 @@ def atomic_checkpoints() -> None:
             def save(self: BaseModel, *args: Any, **kwargs: Any) -> None:
                 if get_dist_info()[0] != 0:
                     return
-                final = Path(self.opt['path'][key])
+                from basicsr_entropy.training.checkpoints import check_whole
+
+                final = self.opt['path'][key]
                 began = vars(self).get(_FOLDERS, {}).get(key)
-                if began is not None and folder_identity(final) != began:
+                if began is not None and folder_identity(Path(final)) != began:
                     raise FileNotFoundError(
                         f'{final} was removed or replaced since the run began: its checkpoints are lost, and no more '
                         'are written; start it again'
                     )
-                private = final / '.writing'
-                shutil.rmtree(private, ignore_errors=True)  # of a run that was killed
-                private.mkdir(parents=True)
-                self.opt['path'][key] = str(private)
                 try:
-                    original(self, *args, **kwargs)
-                    for path in private.iterdir():
-                        try:
-                            _check_intact(path)
-                        except Exception as error:
-                            raise OSError(f'could not write {final / path.name}; is the disk full?') from error
-                        replace_durably(path, final / path.name)
+                    with files_into(Path(final), check_whole) as private:
+                        self.opt['path'][key] = str(private)
+                        original(self, *args, **kwargs)
                 finally:
-                    self.opt['path'][key] = str(final)
-                    shutil.rmtree(private)
+                    self.opt['path'][key] = final
 
             return save
 
@@ -342,27 +307,35 @@ def atomic_checkpoints() -> None:
     _replace(BaseModel, 'save_training_state', write_atomically('training_states'))
 
 
-def mixed_loss_terms() -> None:
-    """Models log only the value of a loss. The replacement also logs the terms of every `MixedLoss`.
-
-    The sum is found among the logged values by its memory, because models name it differently: `l_pix` in SRModel,
-    `l_g_pix` in SRGANModel. A term is logged under the sum's name followed by its own: `l_pix_L1Loss`.
-    """
+def schedules() -> None:
+    """BasicSR's models know two schedules; the replacement adds those of `models.schedulers`, for all of them."""
     from basicsr.models.base_model import BaseModel
 
-    from basicsr_entropy.losses.mixed_loss import MixedLoss
+    def make(original: Function) -> Function:
+        def setup_schedulers(self: BaseModel) -> None:
+            from basicsr_entropy.models.schedulers import SCHEDULES
+
+            options = self.opt['train']['scheduler']
+            if options['type'] not in SCHEDULES:
+                original(self)
+                return
+            schedule = SCHEDULES[options.pop('type')]  # popped as in BasicSR
+            self.schedulers.extend(schedule(optimizer, **options) for optimizer in self.optimizers)
+
+        return setup_schedulers
+
+    _replace(BaseModel, 'setup_schedulers', make)
+
+
+def mixed_loss_terms() -> None:
+    """Models log only the value of a loss. The replacement also logs the terms of every `MixedLoss`."""
+    from basicsr.models.base_model import BaseModel
 
     def make(original: Function) -> Function:
         def reduce_loss_dict(self: BaseModel, loss_dict: Mapping[str, torch.Tensor]) -> OrderedDict[str, float]:
-            modules = [each for each in vars(self).values() if isinstance(each, torch.nn.Module)]
-            losses = [one for each in modules for one in (each, *each.children()) if isinstance(one, MixedLoss)]
-            logged: OrderedDict[str, torch.Tensor] = OrderedDict()
-            for name, value in loss_dict.items():
-                logged[name] = value
-                for loss in losses:
-                    if loss.total is not None and value.is_set_to(loss.total):
-                        logged.update({f'{name}_{term}': part for term, part in loss.terms.items()})
-            return original(self, logged)
+            from basicsr_entropy.models.logged_losses import with_mixed_terms
+
+            return original(self, with_mixed_terms(self, loss_dict))
 
         return reduce_loss_dict
 

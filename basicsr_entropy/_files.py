@@ -5,9 +5,10 @@ And folders: renaming one to make room, and noticing that one was removed.
 
 import errno
 import os
+import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,6 +47,34 @@ def atomic_write_bytes(path: str | Path, content: bytes) -> None:
 def atomic_write_text(path: str | Path, text: str) -> None:
     """Writes text, encoded as UTF-8, with `atomic_write`."""
     atomic_write_bytes(path, text.encode('utf-8'))
+
+
+@contextmanager
+def files_into(folder: Path, check: Callable[[Path], object]) -> Iterator[Path]:
+    """Yields a private folder inside `folder`; leaving the context checks its files and renames them into `folder`.
+
+    After an error the private folder is removed and `folder` is unchanged. One that a killed process left is removed.
+
+    Args:
+        folder: Where the files are to be; created if missing.
+        check: Raises an error for a file that is not whole.
+
+    Raises:
+        OSError: If a file is not whole, or cannot be renamed.
+    """
+    private = folder / '.writing'
+    shutil.rmtree(private, ignore_errors=True)
+    private.mkdir(parents=True)
+    try:
+        yield private
+        for path in private.iterdir():
+            try:
+                check(path)
+            except Exception as error:
+                raise OSError(f'could not write {folder / path.name}; is the disk full?') from error
+            replace_durably(path, folder / path.name)
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
 
 
 def replace_durably(temporary: Path, final: Path) -> None:

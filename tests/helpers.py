@@ -121,3 +121,23 @@ def assert_one_line(code: int, err: str, message: str) -> None:
     assert len(errors) == 1, err
     assert re.search(message, errors[0]), errors[0]
     assert 'Traceback' not in err
+
+
+def tiny_model(folder: Path, value: float):
+    """A model of BasicSR's with one weight and Adam, which saves under `folder`."""
+    import torch
+    from basicsr.models.base_model import BaseModel
+
+    class Model(BaseModel):
+        def save(self, epoch, current_iter):
+            self.save_network(self.net_g, 'net_g', current_iter)
+            self.save_training_state(epoch, current_iter)
+
+    paths = {'models': str(folder / 'models'), 'training_states': str(folder / 'states')}
+    for each in paths.values():
+        Path(each).mkdir(exist_ok=True)
+    model = Model({'num_gpu': 0, 'is_train': True, 'dist': False, 'path': paths})
+    model.net_g = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.constant_(model.net_g.weight, value)
+    model.optimizers.append(torch.optim.Adam(model.net_g.parameters()))
+    return model

@@ -1,11 +1,11 @@
-"""`basicsr-entropy train`: runs BasicSR's train pipeline."""
+"""`basicsr-entropy train`: trains a model."""
 
 import argparse
 
 from basicsr_entropy.cli._arguments import PIPELINE_FLAGS, example
 from basicsr_entropy.cli._memory import keep_freed_memory
 
-FLAGS = PIPELINE_FLAGS
+FLAGS = {**PIPELINE_FLAGS, 'allow_changes': '--allow_changes', 'auto_resume': '--auto_resume'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,10 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from basicsr_entropy.config.parse import add_arguments as add_run_arguments
 
     add_run_arguments(parser)
+    parser.add_argument(
+        '--allow_changes',
+        action='store_true',
+        help='resume with options that differ from those the run was started with; each difference is listed',
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs the pipeline."""
+    """Trains."""
     keep_freed_memory()
     from basicsr_entropy.training import pipeline
 

@@ -115,15 +115,16 @@ class AnyDataset(CropSchedule):
     num_worker_per_gpu: NonNegativeInteger | None = None
     """Processes per GPU that load training batches; 0 loads in the training process."""
     dataset_enlarge_ratio: PositiveInteger = 1
-    """How often each image occurs in an epoch; larger values restart the data loader less often."""
+    """How often each image occurs in an epoch."""
     prefetch_mode: Literal['cpu', 'cuda'] | None = None
-    """Prefetching of training batches: `cpu` (a thread) or `cuda` (a stream; needs `pin_memory`)."""
+    """Prefetching of training batches: `cpu` (at least one worker process) or `cuda` (a stream; needs
+    `pin_memory`)."""
     num_prefetch_queue: PositiveInteger = 1
-    """Batches that the thread of `prefetch_mode: cpu` keeps ready."""
+    """Batches that each worker of `prefetch_mode: cpu` keeps ready, at least 2."""
     pin_memory: bool = False
     """Load batches into page-locked memory."""
     persistent_workers: bool = False
-    """Keep the loading processes between epochs."""
+    """Accepted because BasicSR's option files contain it; the loading processes live as long as the training."""
     use_shuffle: bool = True
     """Accepted because BasicSR's option files contain it; training always shuffles."""
 
@@ -207,13 +208,33 @@ class CosineScheduler(Section):
         return self
 
 
-def _check_equal_length(scheduler: Any, key: str) -> None:
-    wanted, weights = len(getattr(scheduler, key)), scheduler.restart_weights
-    if len(weights) != wanted:
-        raise ValueError(f'restart_weights: must be {wanted} numbers, one per entry of {key}, got {weights}')
+class CyclicCosineScheduler(Section):
+    """Cosine annealing with restarts whose cycles end at learning rates of their own (MIRNet-v2, Retinexformer)."""
+
+    type: Literal['CosineAnnealingRestartCyclicLR']
+    """Name of the schedule."""
+    periods: Annotated[list[PositiveInteger], MinLen(1)]
+    """Iterations of each cycle; together they must reach `total_iter`."""
+    restart_weights: list[PositiveNumber] = [1]
+    """Factor applied to the initial learning rate in each cycle; one number per cycle."""
+    eta_mins: list[Annotated[float, Ge(0)]] = [0]
+    """Learning rate at the end of each cycle; one number per cycle."""
+
+    @model_validator(mode='after')
+    def _as_many_weights(self) -> Self:
+        _check_equal_length(self, 'periods')
+        _check_equal_length(self, 'periods', 'eta_mins')
+        return self
+
+
+def _check_equal_length(scheduler: Any, key: str, values: str = 'restart_weights') -> None:
+    wanted, given = len(getattr(scheduler, key)), getattr(scheduler, values)
+    if len(given) != wanted:
+        raise ValueError(f'{values}: must be {wanted} numbers, one per entry of {key}, got {given}')
 
 
 SCHEDULERS: Mapping[str, type[Section]] = {
+    'CosineAnnealingRestartCyclicLR': CyclicCosineScheduler,
     'CosineAnnealingRestartLR': CosineScheduler,
     'MultiStepLR': MultiStepScheduler,
     'MultiStepRestartLR': MultiStepScheduler,
@@ -232,7 +253,10 @@ class Train(Section):
     optim_g: Optimizer
     """Optimizer of `network_g`."""
     scheduler: Typed
-    """Learning-rate schedule: `CosineAnnealingRestartLR`, `MultiStepLR` or `MultiStepRestartLR`, and its keys."""
+    """Learning-rate schedule: `CosineAnnealingRestartLR`, `CosineAnnealingRestartCyclicLR`, `MultiStepLR` or
+    `MultiStepRestartLR`, and its keys."""
+    max_skipped: PositiveInteger = 10
+    """Steps in a row that may be skipped because a loss or the gradient is not finite, before the training stops."""
 
 
 class Val(Section):
@@ -248,6 +272,15 @@ class Val(Section):
     """Show a progress bar over the images."""
     metrics: dict[str, Typed] | None = None
     """Metrics by names of your choice: a registered function each, and its arguments."""
+    save_best: Text | None = None
+    """A name under `metrics`: keep the weights that do best in it, on the first validation dataset, as
+    `net_g_best.pth`."""
+
+    @model_validator(mode='after')
+    def _best_is_measured(self) -> Self:
+        if self.save_best is not None and self.save_best not in (self.metrics or {}):
+            raise ValueError(f'save_best: must be a name under metrics, got {self.save_best!r}')
+        return self
 
 
 class Wandb(Section):
@@ -266,6 +299,8 @@ class Logger(Section):
     """Iterations between log lines."""
     save_checkpoint_freq: PositiveInteger
     """Iterations between checkpoints (weights and training state)."""
+    keep_checkpoints: PositiveInteger | None = None
+    """How many of the numbered checkpoints to keep, the newest ones; all by default. `latest` and `best` stay."""
     use_tb_logger: bool
     """Log to TensorBoard, in `tb_logger/NAME`."""
     wandb: Wandb | None = None

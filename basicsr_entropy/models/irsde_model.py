@@ -1,7 +1,9 @@
 """Training and sampling of a mean-reverting diffusion model in BasicSR's model interface."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from functools import reduce
 from operator import add
 from os import path as osp
@@ -20,6 +22,7 @@ from tqdm import tqdm
 
 from basicsr_entropy.losses import build_loss, call_loss
 from basicsr_entropy.models.complexity import complexity
+from basicsr_entropy.models.logged_losses import with_mixed_terms
 from basicsr_entropy.models.networks import check_conditional_network
 from basicsr_entropy.models.optimizers import OPTIMIZERS, build_optimizer
 from basicsr_entropy.models.options import IRSDEOptions, LossKeys
@@ -27,6 +30,8 @@ from basicsr_entropy.models.progressive_model import ProgressiveCrop
 from basicsr_entropy.models.restore import restore
 from basicsr_entropy.models.results import ImageResult
 from basicsr_entropy.models.weights import load_weights, read_weights
+
+GRADIENT = 'gradient'  # name of the gradient's norm among the values of a step
 
 
 class IRSDEModel(SRModel):
@@ -37,6 +42,10 @@ class IRSDEModel(SRModel):
 
     The options are those of `IRSDEOptions`, and of `CropSchedule` for the training dataset. Every train.<name>_opt is
     a registered loss, logged as l_<name>; its key `compare` selects what it compares, see `LossKeys`.
+
+    Attributes:
+        not_finite: What was not finite in the last training step, which then moved nothing: names of losses, and
+            `GRADIENT`.
     """
 
     OPTIONS = IRSDEOptions
@@ -79,7 +88,8 @@ class IRSDEModel(SRModel):
             else:
                 self.model_ema(0)
             self.net_g_ema.eval()
-        self.grad_clip_norm = training.grad_clip_norm
+        self.grad_clip_norm, self.accumulate = training.grad_clip_norm, training.accumulate
+        self.not_finite: list[str] = []
         self.progressive_crop = ProgressiveCrop(self.opt['datasets']['train'])
         self._build_losses(self.opt['train'])
         self.setup_optimizers()
@@ -116,6 +126,7 @@ class IRSDEModel(SRModel):
         self.histogram = None if histogram is None else histogram.to(self.device)
 
     def optimize_parameters(self, current_iter: int) -> None:
+        """A training step on the batch, in `train.accumulate` parts; one that is not finite moves nothing."""
         lq, x0 = self.progressive_crop.crop(self.lq, self.gt, current_iter)
         if self.condition.lift == 'auto' and self.histogram is None:
             raise ValueError(
@@ -126,27 +137,76 @@ class IRSDEModel(SRModel):
         # one timestep per image, from torch's own generators, which manual_seed seeds
         t = torch.randint(1, self.process.timesteps + 1, (x0.shape[0],), device=self.device)
         noise = torch.randn_like(x0)
-        x_t = self.process.q_sample(x0, mu, t, noise)
 
         self.optimizer_g.zero_grad()
+        parts = math.ceil(len(x0) / self.accumulate)
+        chunks = list(zip(*(each.split(parts) for each in (x0, mu, t, noise))))
+        logged: OrderedDict[str, torch.Tensor] = OrderedDict()
+        for index, chunk in enumerate(chunks):
+            # the processes of a distributed run add their gradients up once, after the last part
+            unsynchronized = getattr(self.net_g, 'no_sync', nullcontext) if index + 1 < len(chunks) else nullcontext
+            with unsynchronized():
+                losses = self._losses_of(*chunk)
+                share = len(chunk[0]) / len(x0)
+                total = reduce(add, losses.values())
+                self.scaler.scale(total if share == 1 else share * total).backward()
+            for name, value in with_mixed_terms(self, losses).items():
+                value = value.detach() if share == 1 else share * value.detach()
+                logged[name] = logged[name] + value if name in logged else value
+        self.scaler.unscale_(self.optimizer_g)
+        gradients = [each.grad for each in self.net_g.parameters() if each.grad is not None]
+        logged[GRADIENT] = nn.utils.get_total_norm(gradients)
+        # the one look at values of the device in a step: it comes before the weights move
+        self.log_dict = self.reduce_loss_dict(logged)
+        self.not_finite = [name for name, value in self.log_dict.items() if not math.isfinite(value)]
+        del self.log_dict[GRADIENT]
+        if not self.not_finite:
+            if self.grad_clip_norm is not None:
+                nn.utils.clip_grads_with_norm_(self.net_g.parameters(), self.grad_clip_norm, logged[GRADIENT])
+            self.scaler.step(self.optimizer_g)
+            self.scaler.update()
+            if self.ema_decay > 0:
+                self.model_ema(self._ema_decay_at(current_iter))
+        elif self.scaler.is_enabled():
+            scale = self.scaler.get_scale()
+            self.scaler.update()
+            if self.not_finite == [GRADIENT] and 1 < self.scaler.get_scale() < scale:
+                self.not_finite = []  # an overflow in fp16, which the lower scale is for
+
+    def _losses_of(
+        self, x0: torch.Tensor, mu: torch.Tensor, t: torch.Tensor, noise: torch.Tensor
+    ) -> OrderedDict[str, torch.Tensor]:
+        """Value of every loss, by the name under which it is logged."""
+        x_t = self.process.q_sample(x0, mu, t, noise)
         prediction = self.execution.wrap(self.net_g)(x_t, mu, t)
         pairs = self._compared_pairs(x0, mu, t, noise, x_t, prediction)
-        logged: OrderedDict[str, torch.Tensor] = OrderedDict()
+        losses: OrderedDict[str, torch.Tensor] = OrderedDict()
         for name, loss in self.losses.items():
-            terms = call_loss(loss, *pairs[self.compared[name]])
-            logged[f'l_{name}'] = terms[0]
+            pair = pairs[self.compared[name]]
+            try:
+                terms = call_loss(loss, *pair)
+            except ValueError:
+                if all(bool(torch.isfinite(each).all()) for each in pair):
+                    raise
+                terms = (pair[0].sum() * math.nan,)  # some losses refuse images that are not finite
+            losses[f'l_{name}'] = terms[0]
             if len(terms) > 1:
-                logged[f'l_{name}_style'] = terms[1]
-        self.scaler.scale(reduce(add, logged.values())).backward()
-        self.scaler.unscale_(self.optimizer_g)
-        if self.grad_clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.net_g.parameters(), self.grad_clip_norm)
-        self.scaler.step(self.optimizer_g)
-        self.scaler.update()
+                losses[f'l_{name}_style'] = terms[1]
+        return losses
 
-        self.log_dict = self.reduce_loss_dict(logged)
-        if self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
+    def reduce_loss_dict(self, loss_dict: Mapping[str, torch.Tensor]) -> OrderedDict[str, float]:
+        """Means of logged values over the processes, on all of them, with one transfer from the device."""
+        values = torch.stack([each.detach().float().mean() for each in loss_dict.values()])
+        if self.opt['dist']:
+            torch.distributed.all_reduce(values)
+            values /= self.opt['world_size']
+        return OrderedDict(zip(loss_dict, values.tolist()))
+
+    def _ema_decay_at(self, current_iter: int) -> float:
+        """Decay of the EMA weights; a warm-up keeps them from remembering the first weights for long."""
+        if not self.options.training.ema_warmup:
+            return self.ema_decay
+        return min(self.ema_decay, (1 + current_iter) / (10 + current_iter))
 
     def _compared_pairs(
         self,
@@ -260,6 +320,15 @@ class IRSDEModel(SRModel):
         self._log_validation_metric_values(current_iter, dataset_name, tb_logger)
 
     # Checkpoints
+
+    def further_state(self) -> dict[str, Any]:
+        """What a training state holds of this model beside BasicSR's own content."""
+        return {'scaler': self.scaler.state_dict()}
+
+    def resume_training(self, resume_state: Mapping[str, Any]) -> None:
+        super().resume_training(resume_state)
+        if resume_state.get('scaler') and self.scaler.is_enabled():
+            self.scaler.load_state_dict(resume_state['scaler'])
 
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'

@@ -7,7 +7,17 @@ from typing import Any, ClassVar, Literal
 from pydantic import model_validator
 from typing_extensions import Self
 
-from basicsr_entropy.config import OptionFile, PositiveNumber, Section, Seed, Train, Val, construct, section_of
+from basicsr_entropy.config import (
+    OptionFile,
+    PositiveInteger,
+    PositiveNumber,
+    Section,
+    Seed,
+    Train,
+    Val,
+    construct,
+    section_of,
+)
 from basicsr_entropy.diffusion import Condition, MeanRevertingSDE, Sampler
 from basicsr_entropy.diffusion.tiling import Tiling
 from basicsr_entropy.models.execution import Execution
@@ -50,6 +60,10 @@ class IRSDETrain(Train):
 
     grad_clip_norm: PositiveNumber | None = None
     """Largest norm of the gradient over all parameters; no clipping by default."""
+    accumulate: PositiveInteger = 1
+    """Batches per iteration whose gradients are averaged: a batch this many times as large, in the memory of one."""
+    ema_warmup: bool = False
+    """Let the decay of the EMA grow with the iterations n, as min(`ema_decay`, (1 + n) / (10 + n))."""
 
 
 class IRSDEVal(Val):

@@ -197,7 +197,9 @@ BROKEN_DATA = [
 @pytest.mark.parametrize('workers', [0, 1])
 def test_broken_data_is_one_line_that_names_it(run, write_options, lolv1, damage, message, workers):
     damage(lolv1)
-    code, _, err = run('train', '-opt', write_options(datasets__train__num_worker_per_gpu=workers))
+    code, _, err = run(
+        'train', '-opt', write_options(train__total_iter=20, datasets__train__num_worker_per_gpu=workers)
+    )
     assert_one_line(code, err, message)
 
 

@@ -71,7 +71,7 @@ class LowLightPairedDataset(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor | str]:
         pair = self.pairs[index]
-        # mixed here and not in the model: works with every model, and uses the generator that BasicSR seeds per worker
+        # mixed here and not in the model: works with every model, and uses the generator that is seeded for each item
         images = self.augmentation.mix(self._images(index), lambda: self._images(random.randrange(len(self))))
         return make_item(images, self.options, pair.lq, pair.gt)
 

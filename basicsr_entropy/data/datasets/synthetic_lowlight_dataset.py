@@ -96,7 +96,7 @@ class SyntheticLowLightDataset(Dataset):
             original = gt.shape
             (gt,) = self.augmentation.rescale(gt)
             check_crop(gt, size, path, self.where, rescaled=gt.shape != original)
-            rng = np.random.default_rng(random.getrandbits(64))  # BasicSR seeds `random` in every worker
+            rng = np.random.default_rng(random.getrandbits(64))  # `random` is seeded for each item
             scene, step = self.degradation.scene(gt, rng), overview_step(gt)
             histogram = histogram_of(scene.render(gt, rng, slice(None, None, step), slice(None, None, step)))
             top, left = (random.randint(0, side - size) for side in gt.shape[:2])
