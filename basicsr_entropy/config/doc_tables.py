@@ -28,6 +28,7 @@ from basicsr_entropy.config.section import Section, section_at, section_of
 from basicsr_entropy.config.sections import (
     AnyDataset,
     CosineScheduler,
+    CyclicCosineScheduler,
     Logger,
     MultiStepScheduler,
     Optimizer,
@@ -76,6 +77,7 @@ def sections() -> dict[str, type[Section]]:
         'logger.wandb': Wandb,
         'train.optim_g': _with_types(Optimizer, model.OPTIMIZERS),
         'CosineAnnealingRestartLR': CosineScheduler,
+        'CosineAnnealingRestartCyclicLR': CyclicCosineScheduler,
         'MultiStepRestartLR': MultiStepScheduler,
     }
 

@@ -302,7 +302,7 @@ class Logger(Section):
     keep_checkpoints: PositiveInteger | None = None
     """How many of the numbered checkpoints to keep, the newest ones; all by default. `latest` and `best` stay."""
     use_tb_logger: bool
-    """Log to TensorBoard, in `tb_logger/NAME`."""
+    """Log to TensorBoard, in `tb_logger/NAME`: losses and metrics, and images if `IRSDEModel` validates."""
     wandb: Wandb | None = None
     """Weights & Biases; needs `use_tb_logger: true`."""
 

@@ -10,6 +10,7 @@ from os import path as osp
 from typing import Any
 
 import mmengine.dist
+import numpy as np
 import torch
 from basicsr.archs import build_network
 from basicsr.metrics import calculate_metric
@@ -32,6 +33,7 @@ from basicsr_entropy.models.results import ImageResult
 from basicsr_entropy.models.weights import load_weights, read_weights
 
 GRADIENT = 'gradient'  # name of the gradient's norm among the values of a step
+LOGGED_IMAGES = 4  # of each validation, in TensorBoard
 
 
 class IRSDEModel(SRModel):
@@ -284,6 +286,10 @@ class IRSDEModel(SRModel):
                 del self.gt
             del self.lq, self.output
             name, output = osp.splitext(osp.basename(data['lq_path'][0]))[0], None
+            if tb_logger is not None and len(results) < LOGGED_IMAGES:
+                columns = [tensor2img([visuals['lq']]), *images.values()]  # lq, output and, if there is one, gt
+                strip = np.hstack(columns)[..., ::-1]
+                tb_logger.add_image(f'{dataset.opt["name"]}/{name}', strip, current_iter, dataformats='HWC')
             if save_img:
                 output = self._output_path(dataset.opt['name'], name, current_iter)
                 imwrite(images['img'], output)

@@ -65,8 +65,23 @@ def train(opt: Options, option_file: str, peers: Peers, seed_drawn: bool = False
 
     Raises:
         ValueError: If options differ from those of the resumed run, or too many steps in a row were not finite.
-        SystemExit: If a signal stopped the run; its state has been saved.
+        SystemExit: If a signal stopped the run. Its state has been saved, unless it had not begun to train.
     """
+    with StopSignals(launched=opt['dist']) as signals:
+        try:
+            with signals.interruptible():
+                training = _set_up(opt, option_file, peers, signals, seed_drawn, allow_changes)
+        except StopRequested:
+            received = signals.received or STOPPING[0]
+            print(f'{received.name}: stopped before the training began', file=sys.stderr, flush=True)
+            raise SystemExit(exit_code(received)) from None
+        training.run()
+
+
+def _set_up(
+    opt: Options, option_file: str, peers: Peers, signals: StopSignals, seed_drawn: bool, allow_changes: bool
+) -> '_Training':
+    """Finds out where the run stands, makes its folders, and builds data and model."""
     options = json.loads(json.dumps({key: opt[key] for key in opt if key not in RUNTIME_KEYS['']}, default=str))
     path = from_first(resumable_state(opt) if opt['rank'] == 0 else None)
     state = None if path is None else load_state(opt, path)
@@ -85,8 +100,7 @@ def train(opt: Options, option_file: str, peers: Peers, seed_drawn: bool = False
     logger.info(dict2str(opt))
     for change in changes:
         logger.warning(f'Changed option {change}')
-    training = _Training(opt, options, state, changes, peers, logger)
-    training.run()
+    return _Training(opt, options, state, changes, peers, signals, logger)
 
 
 def _samples_per_iteration(opt: Mapping[str, Any]) -> int:
@@ -144,11 +158,12 @@ class _Training:
         state: dict[str, Any] | None,
         changes: Sequence[Change],
         peers: Peers,
+        signals: StopSignals,
         logger: logging.Logger,
     ) -> None:
         torch.backends.cudnn.benchmark = True
-        self.opt, self.options, self.peers, self.logger = opt, options, peers, logger
-        self.signals = StopSignals(launched=opt['dist'])
+        self.opt, self.options, self.logger = opt, options, logger
+        self.peers, self.signals = peers, signals
         self.total = int(opt['train']['total_iter'])
         self.max_skipped = opt['train'].get('max_skipped', 10)
         self.start, first_sample = 0, 0
@@ -235,7 +250,7 @@ class _Training:
         ended = 'finished'
         self.iteration = self.start
         try:
-            with self.signals, self._terminal() as bar:
+            with self._terminal() as bar:
                 self._steps(bar)
                 self._finish()
         except SystemExit:

@@ -16,7 +16,7 @@ ECHO = 1.0  # seconds in which a launcher may forward the signal that the termin
 
 
 class StopRequested(BaseException):
-    """Leaves a validation, which changes nothing that is saved, when a signal asks to stop."""
+    """Leaves what changes nothing that is saved, a start or a validation, when a signal asks to stop."""
 
 
 class StopSignals:
@@ -47,7 +47,10 @@ class StopSignals:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Context that a signal leaves at once, by `StopRequested`."""
+        """Context that a signal leaves at once, by `StopRequested`.
+
+        Python swallows exceptions in finalizers; then `received` tells of the signal.
+        """
         self._interruptible = True
         try:
             if self.received is not None:
@@ -60,9 +63,9 @@ class StopSignals:
         now = time.monotonic()
         if self.received is None:
             self.received, self._since = signal.Signals(number), now
-            _print(f'{self.received.name}: saving the state after this step')
             if self._interruptible:
                 raise StopRequested
+            _print(f'{self.received.name}: saving the state after this step')
         elif number == signal.SIGINT and not (self._launched and now - self._since < ECHO):
             _print('SIGINT again: ends at once, without saving')
             os._exit(exit_code(signal.SIGINT))

@@ -1,6 +1,6 @@
 """Data augmentation of training pairs beyond crops, flips and quarter turns; off by default.
 
-Random numbers come from `random`, which the training seeds for each item (BasicSR: for each worker). Augmentation that is off draws none.
+Random numbers come from `random`, which the training seeds for each item. Augmentation that is off draws none.
 """
 
 import random
