@@ -11,6 +11,7 @@ import datetime
 import json
 import logging
 import math
+import signal
 import sys
 import time
 import warnings
@@ -250,8 +251,8 @@ class _Training:
         ended = 'finished'
         self.iteration = self.start
         try:
-            with self._terminal() as bar:
-                self._steps(bar)
+            with self._terminal() as self.bar:
+                self._steps()
                 self._finish()
         except SystemExit:
             ended = f'stopped by {(self.signals.received or STOPPING[0]).name}'
@@ -282,7 +283,7 @@ class _Training:
         ):
             yield bar
 
-    def _steps(self, bar: tqdm) -> None:
+    def _steps(self) -> None:
         opt, warmup = self.opt, self.opt['train'].get('warmup_iter', -1)
         messages = MessageLogger(opt, self.start, self.tb_logger)
         if opt.get('val') is not None and len(self.val_loaders) > 1:
@@ -321,7 +322,6 @@ class _Training:
                             **self.model.get_current_log(),
                         }
                     )
-                bar.update()
                 if self.peers.agree_to_stop(self.signals.received is not None, self.iteration):
                     self._stop(self._further_state())
                 if self.iteration % opt['logger']['save_checkpoint_freq'] == 0:
@@ -329,6 +329,7 @@ class _Training:
                     self._save(self._further_state())
                 if self._validates():
                     self._validate()
+                self.bar.update()
                 data_timer.start()
                 iter_timer.start()
 
@@ -417,6 +418,8 @@ class _Training:
         """Saves the state and ends this process as the signal asks."""
         received = self.signals.received or STOPPING[0]  # another process may have received it
         path = self._save(further)
+        if received == signal.SIGHUP:
+            self.bar.disable = True  # its terminal is gone
         self.logger.info(
             f'{received.name}: stopped after iteration {self.iteration}; the state is saved in {path}, from where '
             f'auto_resume goes on.'

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -84,5 +84,6 @@ def end_within(seconds: float, code: int) -> None:
 
 
 def _print(message: str) -> None:
-    # not through Python's buffers, which the interrupted code may be using
-    os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f'basicsr-entropy: {message}\n'.encode())
+    # not through Python's buffers, which the interrupted code may be using; the terminal may be gone
+    with suppress(OSError):
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f'basicsr-entropy: {message}\n'.encode())

@@ -411,3 +411,44 @@ def test_trains_saves_and_resumes_on_cuda(options, batch, tmp_path):
     torch.testing.assert_close(weights(resumed), weights(model))
     one_step(resumed, batch)
     assert weights(resumed).is_cuda
+
+
+def test_accumulated_batches_step_like_one_larger_batch(options):
+    gt = torch.rand(4, 3, 16, 16)
+    batch = {'lq': gt / 8, 'gt': gt}
+    loss = {'type': 'SpatialEntropyLoss', 'levels': 4, 'neighbor': 'uniform'}  # draws nothing in its calls
+    moved = []
+    for parts in (1, 2, 4):
+        torch.manual_seed(0)
+        changes = {'train__optim_g': {'type': 'SGD', 'lr': 0.1}, 'train__entropy_opt': loss, 'train__accumulate': parts}
+        model = build_model(options(**changes))
+        log = one_step(model, batch)
+        moved.append((weights(model), torch.tensor(log['l_entropy'])))
+    for other in moved[1:]:
+        torch.testing.assert_close(other, moved[0])
+
+
+def test_the_decay_of_the_ema_weights_warms_up(options):
+    model = build_model(options(train__ema_warmup=True))
+    assert [model._ema_decay_at(iteration) for iteration in (1, 8, 1000)] == [2 / 11, 0.5, 0.9]
+    assert build_model(options())._ema_decay_at(1) == 0.9
+
+
+def test_cyclic_cosine_schedule(options):
+    """Each cycle begins at the initial rate and ends at its own, with the keys of Retinexformer's option files."""
+    scheduler = {
+        'type': 'CosineAnnealingRestartCyclicLR',
+        'periods': [4, 8],
+        'restart_weights': [1, 1],
+        'eta_mins': [3e-4, 1e-6],
+    }
+    model = build_model(options(train__scheduler=scheduler))
+    rates = []
+    for iteration in range(1, 14):
+        model.update_learning_rate(iteration)
+        rates += model.get_current_learning_rate()
+    assert rates[0] == pytest.approx(1e-3)
+    assert rates[2] == pytest.approx((1e-3 + 3e-4) / 2)
+    assert rates[4] == pytest.approx(3e-4)
+    assert rates[8] == pytest.approx((1e-3 + 1e-6) / 2)
+    assert rates[12] == pytest.approx(1e-6)
