@@ -1,5 +1,6 @@
 """The processes of a distributed run: they stop after the same step, and none outlives another that failed."""
 
+import contextlib
 import os
 import socket
 import sys
@@ -106,9 +107,10 @@ class Peers:
             time.sleep(POLL / 5)
         self._left.set()
         if self.cause is not None:
-            raise RuntimeError(self.cause) from error
+            raise ConnectionError(f'rank {self._rank} ends: {self.cause}') from error
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        self._store.compare_set('failed', '', f'rank {self._rank} failed: {lines[-1]}')
+        with contextlib.suppress(RuntimeError):  # the store may have gone first
+            self._store.compare_set('failed', '', f'rank {self._rank} failed: {lines[-1]}')
 
     def _watch(self) -> None:
         processes: dict[int, int] = {}

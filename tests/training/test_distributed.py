@@ -66,7 +66,7 @@ def wait_for_all(processes: list[int]) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT], ids=['SIGTERM', 'SIGINT'])
 def test_a_signal_to_the_launcher_saves_one_state(start, workdir, number):
     launcher, ranks, output = start(logger__save_checkpoint_freq=100_000)
     launcher.send_signal(number)
