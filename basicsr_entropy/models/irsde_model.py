@@ -274,7 +274,7 @@ class IRSDEModel(SRModel):
         val_opt = self.opt['val']
         rank, world_size = get_dist_info()
         own = Subset(dataset, range(rank, len(dataset), world_size))
-        results = []
+        results: list[ImageResult] = []
         quiet = rank != 0 or not val_opt.get('pbar')
         for data in tqdm(DataLoader(own), desc=f'Test {dataset.opt["name"]}', unit='image', disable=quiet):
             self.feed_data(data)
