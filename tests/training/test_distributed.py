@@ -43,7 +43,7 @@ def start(write_options, workdir):
                 env={**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'},
             )
         started.append(launcher)
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900  # a busy machine
         while not re.search('iter: +3, ', output.read_text()):
             assert launcher.poll() is None, output.read_text()
             assert time.monotonic() < deadline
@@ -53,6 +53,8 @@ def start(write_options, workdir):
         return launcher, ranks, output
 
     yield launch
+    launchers = [each for each in started if isinstance(each, subprocess.Popen) and runs(each.pid)]
+    started += [rank for each in launchers for rank in children(each.pid)]
     for each in started:
         process = each if isinstance(each, int) else each.pid
         if runs(process):
