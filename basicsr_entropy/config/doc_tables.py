@@ -67,6 +67,7 @@ def sections() -> dict[str, type[Section]]:
         ('LowLightPairedDataset', ('rescale', 'mixup'), ''),
         ('SyntheticLowLightDataset', ('degradation',), ''),
         ('run', ('sde', 'train', 'val'), ''),
+        ('sde', ('condition',), ''),
         ('val', ('sampler', 'tile'), 'val.'),
     ):
         prefix = 'val.' if owner == 'val' else ''

@@ -28,7 +28,7 @@ ExecutionOptions = section_of(Execution)
 
 
 class ProcessOptions(section_of(MeanRevertingSDE)):  # type: ignore[misc]
-    """The mean-reverting diffusion process."""
+    """The process, and the condition that it starts from."""
 
     condition: section_of(Condition) = section_of(Condition)()  # type: ignore[valid-type]
     """What the process starts from and the network is given: the low-light image, or a brighter version of it."""

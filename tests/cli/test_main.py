@@ -66,9 +66,10 @@ def test_every_command_has_help_with_an_example_that_parses(run, name):
     assert parser.description
     heading, _, example = parser.epilog.partition('\n')
     assert heading == 'example:'
-    program, command, *words = example.replace('\\\n', ' ').replace("'", '').split()
-    assert (program, command) == ('basicsr-entropy', name)
-    parser.parse_args(words)
+    for line in example.replace('\\\n', ' ').replace("'", '').splitlines():
+        program, command, *words = line.split()
+        assert (program, command) == ('basicsr-entropy', name)
+        parser.parse_args(words)
     assert set(module.FLAGS.values()) <= set(re.findall(r'(?<![\w-])--?[a-z][\w-]*', out))
 
 

@@ -67,7 +67,7 @@ def schemas(schema, path=''):
 
 
 def test_editors_can_explain_every_option_of_the_package():
-    own = ['IRSDETrain', 'IRSDEVal', 'MeanRevertingSDE', 'SamplerOptions', 'Tiling', 'Paths', 'Logger', 'Wandb']
+    own = ['IRSDETrain', 'IRSDEVal', 'ProcessOptions', 'SamplerOptions', 'Tiling', 'Paths', 'Logger', 'Wandb']
     sections = [SCHEMA, *(SCHEMA['definitions'][name] for name in [*own, 'Rescale', 'Mixup', 'LowLightDegradation'])]
     for kind, name in (
         ('dataset', 'LowLightPairedDataset'),
@@ -83,7 +83,7 @@ def test_editors_can_explain_every_option_of_the_package():
     for section in sections:
         for key, option in section['properties'].items():
             assert option.get('description') or key in ('type', 'better'), key
-    assert SCHEMA['definitions']['MeanRevertingSDE']['properties']['timesteps']['default'] == 100
+    assert SCHEMA['definitions']['ProcessOptions']['properties']['timesteps']['default'] == 100
     assert SCHEMA['definitions']['Tiling']['properties']['mode']['enum'] == ['per_step', 'interlace', 'downscale']
 
 

@@ -3,8 +3,8 @@
 import functools
 import logging
 import os
-from collections.abc import Sequence
-from typing import Literal, get_args
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 
@@ -16,6 +16,8 @@ from basicsr_entropy.entropy.density import DensityOptions
 BackendName = Literal['auto', 'eager', 'compiled', 'triton']
 
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
+
+Function = TypeVar('Function', bound=Callable[..., Any])
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +71,13 @@ def _selected(backend: str, image: torch.Tensor) -> str:
     return backend
 
 
-@torch.compiler.assume_constant_result
+def _constant(function: Function) -> Function:
+    """As `torch.compiler.assume_constant_result`, which imports the compiler and numpy, and takes seconds."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
+@_constant
 def _devices(backend: str) -> tuple[str, ...]:
     """Device types that a fast backend supports; Triton's interpreter runs on the CPU too."""
     if backend == 'compiled':
@@ -82,7 +90,7 @@ def _fused(backend: str, divergence: str, levels: int, radii: tuple[int, ...]) -
     return FUSED[backend] if backend != 'eager' and _is_available(backend, divergence, levels, radii) else None
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def _is_available(backend: str, divergence: str, levels: int, radii: tuple[int, ...]) -> bool:
     return compiled.is_available(divergence, levels, radii) if backend == 'compiled' else _import_triton()
 
