@@ -1,6 +1,6 @@
 """Draws what two models make of a dark photograph, and where each differs from the truth: a figure of docs/method.md.
 
-    python scripts/explain_outputs.py --models L1=l1.safetensors 'L1 + entropy=entropy.safetensors' --out outputs.png
+    python scripts/explain_outputs.py --models L1=l1.safetensors 'L1 + entropy=entropy.safetensors' --out outputs.jpg
 
 Rows: a photograph that comes with scikit-image, darkened; crops at three times their size; maps of the spatial-entropy
 distance (aligned, Hellinger, windows 1, 3 and 5) between an output and the truth, on one scale.
@@ -36,7 +36,7 @@ def main() -> None:
 
     enhancers = {name: Enhancer.from_pretrained(file) for name, file in (each.split('=', 1) for each in args.models)}
     distance = SpatialEntropyLoss(align='local', unit_mass=True, neighbor='uniform', reduction='none')
-    figure, axes = plt.subplots(2 * len(PHOTOGRAPHS), 4, figsize=(11, 5.6 * len(PHOTOGRAPHS)))
+    figure, axes = plt.subplots(2 * len(PHOTOGRAPHS), 4, figsize=(11, 5.2 * len(PHOTOGRAPHS)))
     for (name, (top, left)), (crops, maps) in zip(PHOTOGRAPHS.items(), axes.reshape(-1, 2, 4)):
         truth = np.ascontiguousarray(read_photograph(name)[..., ::-1])
         dark = NIGHT(truth[..., ::-1], np.random.default_rng(0))[..., ::-1].copy()
@@ -50,14 +50,14 @@ def main() -> None:
             distances = [distance(tensor(each), tensor(truth / 255)).mean(dim=1)[0] for each in outputs.values()]
         for axis, each in zip(maps[1:3], distances):
             picture = axis.imshow(each[window], vmin=0, vmax=0.6, cmap='magma')
-            axis.set_title(f'distance to the truth, mean {each.mean():.3f}')
+            axis.set_title(f'distance, mean {each.mean():.3f}')
         figure.colorbar(picture, ax=maps[3], location='left', fraction=0.3)
         for axis in (maps[0], maps[3]):
             axis.axis('off')
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
     figure.tight_layout()
-    figure.savefig(args.out, dpi=100, pil_kwargs={'optimize': True})
+    figure.savefig(args.out, dpi=80)
 
 
 if __name__ == '__main__':
