@@ -95,13 +95,22 @@ def _set_up(
             _refuse(changes, path, opt['rank'])
 
     _make_folders(opt, option_file, resumes=state is not None)
-    log_file = osp.join(opt['path']['log'], f'train_{opt["name"]}_{get_time_str()}.log')
+    log_file = new_log_file(opt['path']['log'], f'train_{opt["name"]}_{get_time_str()}')
     logger = get_root_logger(logger_name='basicsr', log_level=logging.INFO, log_file=log_file)
     logger.info(get_env_info())
     logger.info(dict2str(opt))
     for change in changes:
         logger.warning(f'Changed option {change}')
     return _Training(opt, options, state, changes, peers, signals, logger)
+
+
+def new_log_file(folder: str, stem: str) -> str:
+    """Path of a log file that does not exist; a run that resumes within the second would overwrite that of the last."""
+    number, path = 1, osp.join(folder, f'{stem}.log')
+    while osp.exists(path):
+        number += 1
+        path = osp.join(folder, f'{stem}_{number}.log')
+    return path
 
 
 def _samples_per_iteration(opt: Mapping[str, Any]) -> int:

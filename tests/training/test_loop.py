@@ -14,6 +14,7 @@ from basicsr.models.sr_model import SRModel
 from helpers import STOCK, assert_one_line
 
 from basicsr_entropy.models.irsde_model import IRSDEModel
+from basicsr_entropy.training.loop import new_log_file
 
 TORTURE = runpy.run_path(str(Path(__file__).parents[2] / 'scripts/torture_resume.py'))
 SRMODEL = {
@@ -246,6 +247,16 @@ def test_too_many_skipped_steps_stop_the_run_with_the_last_good_state(run, write
     assert 'experiments/run/training_states/7.state' in err
     saved = torch.load(workdir / 'experiments/run/models/net_g_7.pth')
     assert all(torch.isfinite(each).all() for state in saved.values() for each in state.values())
+
+
+def test_a_run_that_resumes_within_the_second_keeps_the_log_before(tmp_path):
+    first = new_log_file(str(tmp_path), 'train_run_20261125_120000')
+    Path(first).touch()
+    second = new_log_file(str(tmp_path), 'train_run_20261125_120000')
+    assert [Path(each).name for each in (first, second)] == [
+        'train_run_20261125_120000.log',
+        'train_run_20261125_120000_2.log',
+    ]
 
 
 def test_a_gradient_that_overflows_is_not_clipped_to_nothing(run, write_run):
