@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional as F
 
-from basicsr_entropy.entropy.backends.operators import Settings, differentiable
+from basicsr_entropy.entropy.backends.operators import Settings, differentiable, operator
 from basicsr_entropy.entropy.divergences import FUNCTIONALS, Divergence
 from basicsr_entropy.entropy.kernels import KERNELS, level_densities, level_density_slopes
 
@@ -57,54 +57,28 @@ def local_divergence(
     return _divergence(*images, bandwidth, scale, *settings)[0]
 
 
-@torch.library.custom_op('basicsr_entropy::eager', mutates_args=())
-def divergence_operator(
-    pred_value: torch.Tensor,
-    pred_neighbor: torch.Tensor,
-    target_value: torch.Tensor,
-    target_neighbor: torch.Tensor,
-    bandwidth: torch.Tensor,
-    scale: torch.Tensor,
-    divergence: str,
-    kernel: str,
-    levels: int,
-    radii: list[int],
-    unit_mass: bool,
-) -> tuple[torch.Tensor, torch.Tensor]:
+@operator('eager', returns='(Tensor, Tensor)')
+def divergence_operator(tensors: Sequence[torch.Tensor], settings: Settings) -> tuple[torch.Tensor, torch.Tensor]:
     """The map, and the sums of the terms (windows, P, H, W), from which the gradient is computed."""
-    images = (pred_value, pred_neighbor, target_value, target_neighbor)
-    settings = Settings._make((divergence, kernel, levels, radii, unit_mass))
-    totals = pred_value.new_empty(len(radii), *pred_value.shape)
+    *images, bandwidth, scale = tensors
+    divergence = FUNCTIONALS[settings.divergence]
+    totals = images[0].new_empty(len(settings.radii), *images[0].shape)
     for strip in _strips(images, bandwidth, scale, settings):
-        strip.sum_terms(FUNCTIONALS[divergence], totals)
-    return FUNCTIONALS[divergence].finish(totals).mean(dim=0), totals
+        strip.sum_terms(divergence, totals)
+    return divergence.finish(totals).mean(dim=0), totals
 
 
-@torch.library.custom_op('basicsr_entropy::eager_gradient', mutates_args=())
-def gradient_operator(
-    pred_value: torch.Tensor,
-    pred_neighbor: torch.Tensor,
-    target_value: torch.Tensor,
-    target_neighbor: torch.Tensor,
-    bandwidth: torch.Tensor,
-    scale: torch.Tensor,
-    totals: torch.Tensor,
-    upstream: torch.Tensor,
-    divergence: str,
-    kernel: str,
-    levels: int,
-    radii: list[int],
-    unit_mass: bool,
-) -> tuple[torch.Tensor, torch.Tensor]:
+@operator('eager_gradient', returns='(Tensor, Tensor)', further=('totals', 'upstream'))
+def gradient_operator(tensors: Sequence[torch.Tensor], settings: Settings) -> tuple[torch.Tensor, torch.Tensor]:
     """The gradients of the map w.r.t. the prediction's values and neighbor values, for an upstream gradient."""
-    images = (pred_value, pred_neighbor, target_value, target_neighbor)
-    settings = Settings._make((divergence, kernel, levels, radii, unit_mass))
-    grad_totals = FUNCTIONALS[divergence].finish_slope(totals) * upstream
+    *images, bandwidth, scale, totals, upstream = tensors
+    divergence = FUNCTIONALS[settings.divergence]
+    grad_totals = divergence.finish_slope(totals) * upstream
     for grad_total, area in zip(grad_totals, settings.areas):
         grad_total /= len(grad_totals) * area
-    grad_value, grad_neighbor = pred_value.new_zeros(pred_value.shape), pred_value.new_zeros(pred_value.shape)
+    grad_value, grad_neighbor = (images[0].new_zeros(images[0].shape) for _ in range(2))
     for strip in _strips(images, bandwidth, scale, settings):
-        strip.add_gradients(FUNCTIONALS[divergence], grad_totals, grad_value, grad_neighbor)
+        strip.add_gradients(divergence, grad_totals, grad_value, grad_neighbor)
     return grad_value, grad_neighbor
 
 

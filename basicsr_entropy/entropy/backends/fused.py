@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from basicsr_entropy.entropy.backends.operators import Settings, differentiable, first_order_only
+from basicsr_entropy.entropy.backends.operators import Settings, differentiable, first_order_only, operator
 
 
 class Result(NamedTuple):
@@ -70,48 +70,16 @@ def define_operators(backend: str, launch: Launch) -> None:
         launch: Its computation.
     """
 
-    @torch.library.custom_op(f'basicsr_entropy::{backend}_map', mutates_args=())
-    def map_operator(
-        pred_value: torch.Tensor,
-        pred_neighbor: torch.Tensor,
-        target_value: torch.Tensor,
-        target_neighbor: torch.Tensor,
-        bandwidth: torch.Tensor,
-        scale: torch.Tensor,
-        divergence: str,
-        kernel: str,
-        levels: int,
-        radii: list[int],
-        unit_mass: bool,
-    ) -> torch.Tensor:
-        settings = Settings._make((divergence, kernel, levels, radii, unit_mass))
-        *images, bandwidth, scale = _checked(
-            backend, pred_value, pred_neighbor, target_value, target_neighbor, bandwidth, scale
-        )
+    @operator(f'{backend}_map', returns='Tensor')
+    def map_operator(tensors: Sequence[torch.Tensor], settings: Settings) -> torch.Tensor:
+        *images, bandwidth, scale = _checked(backend, *tensors)
         return launch(images, bandwidth, scale, settings, None).map
 
-    @torch.library.custom_op(f'basicsr_entropy::{backend}_sum', mutates_args=())
-    def sum_operator(
-        pred_value: torch.Tensor,
-        pred_neighbor: torch.Tensor,
-        target_value: torch.Tensor,
-        target_neighbor: torch.Tensor,
-        bandwidth: torch.Tensor,
-        scale: torch.Tensor,
-        weight: torch.Tensor,
-        divergence: str,
-        kernel: str,
-        levels: int,
-        radii: list[int],
-        unit_mass: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        settings = Settings._make((divergence, kernel, levels, radii, unit_mass))
-        *images, bandwidth, scale, weight = _checked(
-            backend, pred_value, pred_neighbor, target_value, target_neighbor, bandwidth, scale, weight
-        )
+    @operator(f'{backend}_sum', returns='(Tensor, Tensor, Tensor)', further=('weight',))
+    def sum_operator(tensors: Sequence[torch.Tensor], settings: Settings) -> tuple[torch.Tensor, ...]:
+        *images, bandwidth, scale, weight = _checked(backend, *tensors)
         result = launch(images, bandwidth, scale, settings, weight)
-        grad_value, grad_neighbor = result.gradients
-        return (result.map * weight).sum(), grad_value, grad_neighbor
+        return (result.map * weight).sum(), *result.gradients
 
     @map_operator.register_fake
     def _(pred_value: torch.Tensor, *_: Any) -> torch.Tensor:

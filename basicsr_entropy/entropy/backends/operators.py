@@ -1,12 +1,19 @@
 """What the operators of all backends have in common: their settings, and how derivatives reach them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
 from basicsr_entropy.entropy.density import DensityOptions
 from basicsr_entropy.entropy.kernels import KernelName
+
+# inputs of every operator in its schema: images, bandwidth and scale as in `eager.local_divergence`; the settings
+_TENSORS = ', '.join(
+    f'Tensor {name}'
+    for name in ('pred_value', 'pred_neighbor', 'target_value', 'target_neighbor', 'bandwidth', 'scale')
+)
+_SETTINGS = 'str divergence, str kernel, SymInt levels, SymInt[] radii, bool unit_mass'
 
 
 class Settings(NamedTuple):
@@ -37,6 +44,29 @@ class Settings(NamedTuple):
         return [(2 * radius + 1) ** 2 for radius in self.radii]
 
 
+Compute = Callable[[Sequence[torch.Tensor], Settings], Any]
+
+
+def operator(name: str, returns: str, further: Sequence[str] = ()) -> Callable[[Compute], Any]:
+    """Decorator that defines the operator `basicsr_entropy::<name>`, called as name(*tensors, *settings).
+
+    Args:
+        name: Name of the operator.
+        returns: What it returns, in the language of schemas, such as '(Tensor, Tensor)'.
+        further: Names of tensors that it takes after images, bandwidth and scale.
+    """
+    tensors = ', '.join([_TENSORS, *(f'Tensor {each}' for each in further)])
+    schema, count = f'({tensors}, {_SETTINGS}) -> {returns}', len(Settings._fields)
+
+    def define(compute: Compute) -> Any:
+        def operate(*arguments: Any) -> Any:
+            return compute(arguments[:-count], Settings(*arguments[-count:]))
+
+        return torch.library.custom_op(f'basicsr_entropy::{name}', operate, mutates_args=(), schema=schema)
+
+    return define
+
+
 def differentiable(
     operator: Any,
     setup_context: Callable[[Any, tuple[Any, ...], Any], None],
@@ -45,7 +75,7 @@ def differentiable(
     """Registers the derivative of an operator.
 
     Args:
-        operator: What `torch.library.custom_op` returns.
+        operator: What `operator` returned.
         setup_context: Called as setup_context(ctx, inputs, output), as in `torch.library.register_autograd`.
         backward: Called as backward(ctx, *grads).
 
