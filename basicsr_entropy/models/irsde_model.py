@@ -56,7 +56,7 @@ class IRSDEModel(SRModel):
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         self.options = IRSDEOptions.of(opt)
-        self.process, self.condition = self.options.process(), self.options.condition()
+        self.process, self.condition = self.options.process_and_condition()
         self.tiling = self.options.tiling()
         self.sampler, self.execution = self.options.sampler_options.sampler(), self.options.execution()
         check_conditional_network(opt['network_g'], 'network_g')

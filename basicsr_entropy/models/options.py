@@ -110,13 +110,9 @@ class IRSDEOptions(OptionFile, ExecutionOptions):  # type: ignore[misc, valid-ty
         """The section val.sampler, or its defaults."""
         return SamplerOptions() if self.val is None else self.val.sampler
 
-    def process(self) -> MeanRevertingSDE:
-        """A new process."""
-        return process_and_condition(self.sde.model_dump())[0]
-
-    def condition(self) -> Condition:
-        """How a low-light image becomes the condition of the process."""
-        return process_and_condition(self.sde.model_dump())[1]
+    def process_and_condition(self) -> tuple[MeanRevertingSDE, Condition]:
+        """A new process, and how a low-light image becomes its condition."""
+        return process_and_condition(self.sde.model_dump())
 
     def tiling(self) -> Tiling | None:
         """Tiles of large images; None for none."""
@@ -131,7 +127,7 @@ class IRSDEOptions(OptionFile, ExecutionOptions):  # type: ignore[misc, valid-ty
     def _values_fit(self) -> Self:
         with suppress(KeyError):  # an unknown type is reported where networks are looked up
             check_conditional_network(self.network_g, 'network_g')
-        process, _ = self.process(), self.tiling()
+        (process, _), _ = self.process_and_condition(), self.tiling()
         try:
             self.sampler_options.sampler().timesteps(process)
         except ValueError as error:
