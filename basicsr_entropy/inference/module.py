@@ -9,12 +9,13 @@ from torch import nn
 from typing_extensions import Self
 
 from basicsr_entropy.config import build
-from basicsr_entropy.diffusion import MeanRevertingSDE, Sampler
+from basicsr_entropy.diffusion import Sampler
 from basicsr_entropy.diffusion.tiling import Tiling
 from basicsr_entropy.inference.pretrained import Pretrained
-from basicsr_entropy.models.networks import check_conditional_network, network_with_weights
+from basicsr_entropy.models.networks import check_conditional_network, check_fits
 from basicsr_entropy.models.options import process_and_condition
 from basicsr_entropy.models.restore import restore
+from basicsr_entropy.models.weights import load_weights
 
 
 class EnhancementModule(nn.Module):
@@ -49,13 +50,9 @@ class EnhancementModule(nn.Module):
         self._options = {'network_g': dict(network_g), 'sde': dict(sde or {}), 'sampler': dict(sampler or {})}
         self.net = build(ARCH_REGISTRY, network_g, 'network_g')
         self.sampler = Sampler(**{key: value for key, value in (sampler or {}).items() if value is not None})
-        process, self.condition = process_and_condition(self._options['sde'])
-        self.sampler.timesteps(process)  # raises an error for too many steps
+        self.process, self.condition = process_and_condition(self._options['sde'])
+        self.sampler.timesteps(self.process)  # raises an error for too many steps
         self.eval()
-
-    def process(self) -> MeanRevertingSDE:
-        """The process, built anew: as a part of the module, its float64 tables would be converted with the module."""
-        return process_and_condition(self._options['sde'])[0]
 
     @classmethod
     def of(cls, model: Pretrained) -> Self:
@@ -64,9 +61,9 @@ class EnhancementModule(nn.Module):
         Raises:
             ValueError: If the weights do not fit the network.
         """
-        net = network_with_weights(model.network_g, model.weights, 'the file', 'model')  # builds none that is larger
+        check_fits(model.network_g, model.weights, 'the file', 'model')
         module = cls(network_g=model.network_g, sde=model.sde, sampler=model.sampler)
-        module.net = net.eval()
+        load_weights(module.net, model.weights, 'the file', option='model')
         return module
 
     def to_pretrained(self) -> Pretrained:
@@ -85,7 +82,7 @@ class EnhancementModule(nn.Module):
             Images of the same shape, range [0, 1].
         """
         restored = restore(
-            self.process().to(image.device),
+            self.process,
             self.net,
             image,
             condition=self.condition,

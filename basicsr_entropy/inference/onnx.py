@@ -53,7 +53,7 @@ def write_onnx(model: Pretrained, out: str | Path) -> None:
         ValueError: If the weights do not fit the network.
     """
     module = EnhancementModule.of(model)
-    process = module.process()
+    process = module.process
     numbers = {
         'prediction': process.prediction,
         'max_sigma': process.max_sigma,

@@ -48,8 +48,19 @@ def network_with_weights(
 ) -> nn.Module:
     """Builds the network that options describe and loads its weights; never builds a larger one than these.
 
-    A network of this package is first built without memory, and no further than it has as many parameters as there are
-    weights: options that do not belong to the weights can neither fill the memory nor build for ever.
+    Arguments and errors are those of `check_fits`; the weights must be finite, too.
+    """
+    check_fits(options, weights, path, option)
+    net = build(ARCH_REGISTRY, options, 'network_g')
+    load_weights(net, weights, path, option=option)
+    return net
+
+
+def check_fits(options: Mapping[str, Any], weights: Mapping[str, torch.Tensor], path: str, option: str) -> None:
+    """Checks that options describe a conditional network, and if it is one of this package, the one of these weights.
+
+    Such a network is built without memory, and no further than it has as many parameters as there are weights: options
+    that do not belong to the weights can neither fill the memory nor build for ever.
 
     Args:
         options: Section network_g of the option file.
@@ -59,8 +70,8 @@ def network_with_weights(
 
     Raises:
         KeyError: If an option is unknown or missing.
-        ValueError: If an option is out of its range, the network is not a conditional one, or the weights do not fit it
-            or are not finite.
+        ValueError: If an option is out of its range, the network is not a conditional one, or the weights do not fit
+            it.
     """
     check_conditional_network(options, 'network_g')
     if is_own(look_up_type(ARCH_REGISTRY, options, 'network_g')):
@@ -74,9 +85,6 @@ def network_with_weights(
         mismatches = mismatches_of(empty, weights)
         if mismatches:
             refuse_mismatches(empty, mismatches, path, option)
-    net = build(ARCH_REGISTRY, options, 'network_g')
-    load_weights(net, weights, path, option=option)
-    return net
 
 
 def _takes_conditional_inputs(network: Any) -> bool:

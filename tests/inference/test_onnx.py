@@ -39,7 +39,7 @@ def test_file_computes_and_samples_as_the_package_does(pretrained, script, tmp_p
     module = EnhancementModule.of(pretrained)
     assert process['prediction'] == 'residual'
     assert process['condition'] == {'lift': 'none', 'gamma': 0.4, 'mean': 0.35}
-    assert process['timesteps'] == module.sampler.timesteps(module.process())
+    assert process['timesteps'] == module.sampler.timesteps(module.process)
     for height, width in ((48, 64), (21, 30), (1, 1)):
         x_t, mu = torch.rand(2, 1, 3, height, width)
         with torch.no_grad():
