@@ -92,7 +92,7 @@ class SyntheticLowLightDataset(Dataset):
         with self._source.open(path) as photograph:
             gt = self._with_mean(photograph)
             if size is None:
-                return self.degradation(gt, np.random.default_rng([self.seed, index])), to_float(gt.copy())
+                return self.degradation(gt, np.random.default_rng([self.seed, index])), to_float(gt)
             original = gt.shape
             (gt,) = self.augmentation.rescale(gt)
             check_crop(gt, size, path, self.where, rescaled=gt.shape != original)
@@ -101,7 +101,7 @@ class SyntheticLowLightDataset(Dataset):
             histogram = histogram_of(scene.render(gt, rng, slice(None, None, step), slice(None, None, step)))
             top, left = (random.randint(0, side - size) for side in gt.shape[:2])
             rows, columns = slice(top, top + size), slice(left, left + size)
-            lq, gt = scene.render(gt, rng, rows, columns), to_float(gt[rows, columns].copy())
+            lq, gt = scene.render(gt, rng, rows, columns), to_float(gt[rows, columns])
         lq, gt = augment([lq, gt], self.options.use_hflip, self.options.use_rot)
         return lq, gt, histogram
 
