@@ -27,6 +27,7 @@ from rich.progress import track
 from basicsr_entropy._files import atomic_write_text
 from basicsr_entropy._images import images_in
 from basicsr_entropy.inference import Enhancer
+from basicsr_entropy.inference.images import of_bgr
 
 GAMMAS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 CLIP_LIMITS = (2, 4, 8)
@@ -52,14 +53,7 @@ def methods(models: list[str]) -> dict[str, Method]:
     found: dict[str, Method] = {'input': lambda image: image}
     found |= {f'gamma {exponent}': partial(gamma, exponent) for exponent in GAMMAS}
     found |= {f'gamma 0.5 + CLAHE {limit}': partial(clahe, limit) for limit in CLIP_LIMITS}
-    for model in models:
-        enhancer = Enhancer.from_pretrained(model)
-
-        def enhance(image: np.ndarray, enhancer: Enhancer = enhancer) -> np.ndarray:
-            return enhancer(np.ascontiguousarray(image[..., ::-1]))[..., ::-1]
-
-        found[Path(model).stem] = enhance
-    return found
+    return found | {Path(model).stem: of_bgr(Enhancer.from_pretrained(model)) for model in models}
 
 
 def look(before: np.ndarray, after: np.ndarray) -> dict[str, float]:

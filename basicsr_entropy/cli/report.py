@@ -1,15 +1,9 @@
 """`basicsr-entropy report`: compares the outputs of a test run with the ground truth."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from basicsr_entropy.cli._arguments import OPTION_FILE_FLAGS, add_option_file, example
-
-if TYPE_CHECKING:
-    from basicsr_entropy.training.report import Enhance
 
 FLAGS = {**OPTION_FILE_FLAGS, 'model': '--model'}
 
@@ -35,22 +29,15 @@ def run(args: argparse.Namespace) -> int:
     from basicsr_entropy.config import read_option_file
     from basicsr_entropy.config.as_test import as_test_options
     from basicsr_entropy.config.folders import output_folder
+    from basicsr_entropy.inference.enhancer import Enhancer
+    from basicsr_entropy.inference.images import of_bgr
     from basicsr_entropy.training.report import compare_results, print_table, write_picture
 
     options = as_test_options(read_option_file(args.opt))
-    compared = compare_results(options, {Path(args.model).stem: _enhance_with(args.model)} if args.model else {})
+    others = {Path(args.model).stem: of_bgr(Enhancer.from_pretrained(args.model))} if args.model else {}
+    compared = compare_results(options, others)
     picture = args.picture or output_folder(options, is_train=False) / 'comparison.png'
     write_picture(compared, picture)
     print_table(compared, options['name'])
     print(f'picture: {picture}')
     return 0
-
-
-def _enhance_with(model: str) -> Enhance:
-    """Enhances BGR images with a model."""
-    import numpy as np
-
-    from basicsr_entropy.inference import Enhancer
-
-    enhancer = Enhancer.from_pretrained(model)
-    return lambda image: np.ascontiguousarray(enhancer(np.ascontiguousarray(image[..., ::-1]))[..., ::-1])

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -27,6 +28,11 @@ class ConvertedImage(NamedTuple, Generic[ImageKind]):
 
     rgb: torch.Tensor
     convert_back: Callable[[torch.Tensor], ImageKind]
+
+
+def of_bgr(enhance: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """A function of RGB images (H, W, 3), such as an `Enhancer`, as one of BGR images, as OpenCV has them."""
+    return lambda image: cv2.cvtColor(enhance(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), cv2.COLOR_RGB2BGR)
 
 
 def image_to_tensor(image: ImageKind) -> ConvertedImage[ImageKind]:
