@@ -11,6 +11,8 @@ Gaussian blur, as a ratio to that of the ground truth. Images are NAME_out.png f
 
 import argparse
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -36,26 +38,34 @@ def detail(image: np.ndarray) -> np.ndarray:
     return gray - cv2.GaussianBlur(gray, (0, 0), SIGMA)
 
 
-def measure(image: np.ndarray, truth: np.ndarray, args: argparse.Namespace, distances: dict) -> dict[str, float]:
-    """All metrics of one image; BGR arrays of 8 bits."""
+def measure(
+    image: np.ndarray,
+    truth: np.ndarray,
+    args: argparse.Namespace,
+    distances: dict[str, SpatialEntropyLoss],
+    known: dict[str, float] | None = None,
+) -> dict[str, float]:
+    """All metrics of one image; BGR arrays of 8 bits. Those that are known are not measured again."""
     scaled = scale_to_gt_mean(image, truth)
-    values = {
-        'psnr': calculate_psnr(image, truth, crop_border=0),
-        'ssim': calculate_ssim(image, truth, crop_border=0),
-        'psnr_gt_mean': calculate_psnr(scaled, truth, crop_border=0),
-        'ssim_gt_mean': calculate_ssim(scaled, truth, crop_border=0),
+    metrics: dict[str, Callable[[], float]] = {
+        'psnr': lambda: calculate_psnr(image, truth, crop_border=0),
+        'ssim': lambda: calculate_ssim(image, truth, crop_border=0),
+        'psnr_gt_mean': lambda: calculate_psnr(scaled, truth, crop_border=0),
+        'ssim_gt_mean': lambda: calculate_ssim(scaled, truth, crop_border=0),
     }
     if args.lpips_trunk:
-        values['lpips'] = calculate_lpips(image, truth, trunk=args.lpips_trunk)
-        values['lpips_gt_mean'] = calculate_lpips(np.round(scaled), truth, trunk=args.lpips_trunk)
+        metrics['lpips'] = lambda: calculate_lpips(image, truth, trunk=args.lpips_trunk)
+        metrics['lpips_gt_mean'] = lambda: calculate_lpips(np.round(scaled), truth, trunk=args.lpips_trunk)
     if args.niqe:
-        values['niqe'] = calculate_niqe(image, crop_border=0)
+        metrics['niqe'] = lambda: calculate_niqe(image, crop_border=0)
     pred, target = (tensor[None] for tensor in img2tensor([each.astype(np.float32) / 255 for each in (image, truth)]))
+    metrics |= {name: partial(distance, pred, target) for name, distance in distances.items()}
+    metrics['detail'] = lambda: detail(image).std() / detail(truth).std()
     with torch.inference_mode():
-        for name, distance in distances.items():
-            values[name] = distance(pred, target).item()
-    values['detail'] = detail(image).std() / detail(truth).std()
-    return {name: round(float(value), 5) for name, value in values.items()}
+        return {
+            name: known[name] if known and name in known else round(float(metric()), 5)
+            for name, metric in metrics.items()
+        }
 
 
 def main() -> None:
@@ -75,9 +85,8 @@ def main() -> None:
     out = Path(args.out)
     measured = json.loads(out.read_text()) if out.is_file() else {}
     for name, path in track(found.items(), description=out.stem):
-        if name not in measured:
-            truth = cv2.imread(str(Path(args.truths) / f'{name}.png'))
-            measured[name] = measure(cv2.imread(str(path)), truth, args, distances)
+        truth = cv2.imread(str(Path(args.truths) / f'{name}.png'))
+        measured[name] = measure(cv2.imread(str(path)), truth, args, distances, measured.get(name))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(measured, indent=1))
 

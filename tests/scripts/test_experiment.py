@@ -35,12 +35,13 @@ def test_trains_measures_and_reports_every_arm_once(write_options, write_test, w
                 'vary': 'gmsd',
                 'weights': [2],
                 'losses': {**l1, 'gmsd': {'type': 'GMSDLoss'}},
+                'force_yml': ['sde:condition={lift: gamma}'],
             },
         },
     }
     (workdir / 'experiment.yml').write_text(yaml.safe_dump(experiment, sort_keys=False))
     arguments = ('experiment.yml', '--dataroot', lolv1, '--out', 'out', '--jobs', '2')
-    script('experiment_losses.py', *arguments)
+    script('experiment.py', *arguments)
     results = json.loads((workdir / 'out/results.json').read_text())
     assert results.keys() == {'l1_seed0', 'l1_seed1', 'gmsd_2_seed0'}
     for images in results.values():
@@ -49,13 +50,16 @@ def test_trains_measures_and_reports_every_arm_once(write_options, write_test, w
     log = (workdir / 'out/logs/train_gmsd_2_seed0.log').read_text()
     assert 'Loaded ConditionalNAFNet from experiments/l1_seed0/models/net_g_latest.pth' in log
     assert 'l_gmsd: ' in log
+    for command in ('train', 'test'):
+        options = yaml.safe_load((workdir / f'out/options/{command}_gmsd_2_seed0.yml').read_text())
+        assert options['sde']['condition'] == {'lift': 'gamma'}
 
     written = {path: path.stat().st_mtime_ns for path in (workdir / 'out').rglob('*.pth')}
-    script('experiment_losses.py', *arguments)
+    script('experiment.py', *arguments)
     assert written == {path: path.stat().st_mtime_ns for path in (workdir / 'out').rglob('*.pth')}
     assert results == json.loads((workdir / 'out/results.json').read_text())
 
-    script('report_losses.py', 'out', '--against', 'l1', '--x', 'entropy', '--dataroot', lolv1)
+    script('report_experiment.py', 'out', '--against', 'l1', '--x', 'entropy', '--dataroot', lolv1)
     table, difference = (
         (workdir / 'out' / name).read_text().splitlines()[2:] for name in ('table.md', 'differences.md')
     )

@@ -1,6 +1,6 @@
-"""Tables and figures of an experiment that `scripts/experiment_losses.py` ran.
+"""Tables and figures of an experiment that `scripts/experiment.py` ran.
 
-    python scripts/report_losses.py results/losses --against l1 --dataroot datasets/LOLv1
+    python scripts/report_experiment.py results/losses --against l1 --dataroot datasets/LOLv1
 
 Writes into the folder: `table.md`, mean and standard deviation over seeds; `differences.md`, paired differences to one
 arm with 95 % intervals; `tradeoff.png`, LPIPS or another metric against PSNR after scaling to the mean of the ground

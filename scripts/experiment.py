@@ -1,15 +1,16 @@
-"""Trains one network with different losses and several seeds, and measures every model on the same test pairs.
+"""Trains variants of one model with several seeds, and measures every model on the same test pairs.
 
-    python scripts/experiment_losses.py scripts/losses.yml --dataroot datasets/LOLv1 --out results/losses --jobs 2
+    python scripts/experiment.py scripts/experiments/losses.yml --dataroot datasets/LOLv1 --out results/losses --jobs 2
 
-The experiment file names the arms: the losses of each, its iterations, and the arm whose weights it starts from. An arm
-with `weights` stands for one arm per weight. Every training and every test is a run of `basicsr-entropy` on an option
-file, which is kept in OUT/options. Models that are trained and measured are kept, unfinished trainings are resumed, so
-the command can be repeated after an interruption, or after arms have been added. Runs on a CPU share its cores: --jobs
-trainings at a time.
+The experiment file names a training and a test option file, and the arms: the losses of each, its iterations, its other
+changes of the options (`force_yml`, as on the command line), and the arm whose weights it starts from. An arm with
+`weights` stands for one arm per weight of the loss `vary`. Every training and every test is a run of
+`basicsr-entropy` on an option file, which is kept in OUT/options. Models that are trained and measured are kept,
+unfinished trainings are resumed, so the command can be repeated after an interruption, or after arms have been added.
+Runs on a CPU share its cores: --jobs trainings at a time.
 
-OUT/results.json holds the metrics of every image, by arm and seed. `scripts/report_losses.py` makes tables and figures
-of it.
+OUT/results.json holds the metrics of every image, by arm and seed. `scripts/report_experiment.py` makes tables and
+figures of it.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import yaml
 import basicsr_entropy  # noqa: F401  (makes basicsr importable)
 from basicsr_entropy.config import read_option_file
 from basicsr_entropy.config.folders import latest_weights
+from basicsr_entropy.config.parse import force
 
 SCRIPTS = Path(__file__).parent
 
@@ -52,42 +54,46 @@ def weights_of(name: str) -> Path:
     return latest_weights({'name': name})
 
 
-def datasets_at(options: dict, dataroot: str) -> dict:
-    return {phase: {**each, 'dataroot': dataroot} for phase, each in options['datasets'].items()}
+def set_folders(options: dict, dataroot: str) -> None:
+    """Makes the folders of the datasets absolute; pairs lie below `dataroot`."""
+    for dataset in options['datasets'].values():
+        if 'dataroot' in dataset:
+            dataset['dataroot'] = dataroot
+        for key in ('dataroot_gt', 'dataroot_lq'):
+            if key in dataset:
+                dataset[key] = str(Path(dataset[key]).resolve())
 
 
 def train_options(experiment: dict, arm: str, seed: int, dataroot: str) -> dict:
     """The training option file of one arm and seed."""
     settings = experiment['arms'][arm]
-    options = read_option_file(experiment['train'])
-    losses = {f'{name}_opt': {'compare': 'x0', **loss} for name, loss in settings['losses'].items()}
-    train = {key: value for key, value in options['train'].items() if not key.endswith('_opt')}
-    train |= {'total_iter': settings['iterations'], **losses}
-    train['optim_g'] = {**train['optim_g'], 'lr': settings['lr']}
-    train['scheduler'] = {**train['scheduler'], 'periods': [settings['iterations']]}
-    path = {**options['path']}
+    options = dict(read_option_file(experiment['train']))
+    train, path = options['train'], options['path']
+    if losses := settings.get('losses'):
+        train = {key: value for key, value in train.items() if not key.endswith('_opt')}
+        train |= {f'{name}_opt': {'compare': 'x0', **loss} for name, loss in losses.items()}
+    train['total_iter'] = settings['iterations']
+    train['optim_g']['lr'] = settings['lr']
+    train['scheduler']['periods'] = [settings['iterations']]
     if start := settings.get('from'):
-        path |= {'pretrain_network_g': str(weights_of(model_name(start, seed)))}
-    return {
-        **options,
-        'name': model_name(arm, seed),
-        'manual_seed': seed,
-        'datasets': datasets_at(options, dataroot),
-        'path': path,
-        'train': train,
-        'val': None,
-        'logger': {**options['logger'], 'use_tb_logger': False},
-    }
+        path['pretrain_network_g'] = str(weights_of(model_name(start, seed)))
+    options |= {'name': model_name(arm, seed), 'manual_seed': seed, 'train': train, 'val': None}
+    options['logger']['use_tb_logger'] = False
+    for change in settings.get('force_yml', ()):
+        force(options, change)
+    set_folders(options, dataroot)
+    return options
 
 
 def test_options(experiment: dict, arm: str, seed: int, dataroot: str) -> dict:
     """The test option file of one arm and seed; it saves images, which are measured later."""
-    options = read_option_file(experiment['test'])
-    name = model_name(arm, seed)
+    options = dict(read_option_file(experiment['test']))
+    trained = train_options(experiment, arm, seed, dataroot)
+    name = trained['name']
+    set_folders(options, dataroot)
     return {
         **options,
-        'name': name,
-        'datasets': datasets_at(options, dataroot),
+        **{section: trained[section] for section in ('name', 'network_g', 'sde') if section in trained},
         'path': {**options['path'], 'pretrain_network_g': str(weights_of(name))},
         'val': {**options['val'], 'save_img': True, 'pbar': False, 'suffix': 'out', 'metrics': None},
     }
@@ -96,8 +102,9 @@ def test_options(experiment: dict, arm: str, seed: int, dataroot: str) -> dict:
 class Experiment:
     """Runs the models of an experiment file below the folder `out`."""
 
-    def __init__(self, experiment: dict, dataroot: str, out: Path, trunk: str | None, threads: int) -> None:
-        self.experiment, self.dataroot, self.out, self.trunk = experiment, str(Path(dataroot).resolve()), out, trunk
+    def __init__(self, experiment: dict, args: argparse.Namespace, out: Path, threads: int) -> None:
+        self.experiment, self.dataroot, self.out = experiment, str(Path(args.dataroot).resolve()), out
+        self.trunk, self.niqe = args.lpips_trunk, args.niqe
         self.environment = {**os.environ, 'OMP_NUM_THREADS': str(threads)}
         (out / 'options').mkdir(parents=True, exist_ok=True)
         (out / 'logs').mkdir(exist_ok=True)
@@ -144,6 +151,7 @@ class Experiment:
             self.command(f'test_{name}', '-m', 'basicsr_entropy', 'test', '-opt', file)
         arguments = ['--images', str(images), '--truths', str(truths), '--out', f'metrics/{name}.json']
         arguments += ['--lpips-trunk', str(Path(self.trunk).resolve())] if self.trunk else []
+        arguments += ['--niqe'] if self.niqe else []
         self.command(f'measure_{name}', str(SCRIPTS / 'measure_images.py'), *arguments)
 
 
@@ -156,6 +164,7 @@ def main() -> None:
     parser.add_argument('--seeds', nargs='+', type=int, help='seeds of these arms; those of the file by default')
     parser.add_argument('--jobs', type=int, default=1, help='models at a time, which share the cores (1)')
     parser.add_argument('--lpips-trunk', metavar='FILE', help="weights of torchvision's AlexNet; adds LPIPS")
+    parser.add_argument('--niqe', action='store_true', help='add NIQE')
     args = parser.parse_args()
 
     experiment = read_experiment(args.experiment)
@@ -164,7 +173,7 @@ def main() -> None:
         if arm not in arms:
             parser.error(f'--arms: {args.experiment} has no arm {arm}')
     threads = max(1, (os.cpu_count() or 1) // args.jobs)
-    runner = Experiment(experiment, args.dataroot, out, args.lpips_trunk, threads)
+    runner = Experiment(experiment, args, out, threads)
     wanted = [(arm, seed) for arm in args.arms or arms for seed in args.seeds or arms[arm]['seeds']]
     trained: dict[tuple[str, int], Future] = {}
     jobs: list[Future] = []
