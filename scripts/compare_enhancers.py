@@ -3,17 +3,21 @@
     python scripts/compare_enhancers.py --pairs datasets/LOLv1/our485 datasets/LOLv1/eval15 --dark night/ \\
         --models night_small my.safetensors --lpips-trunk alexnet.pth --out results/enhancers
 
-Pairs (folders with `low` and `high`) give PSNR, SSIM, both after scaling to the mean of the ground truth, and LPIPS
-with --lpips-trunk; --niqe adds NIQE. Photographs without a truth (--dark) give what a photographer would see go wrong:
-the share of pixels that clip, how bright the darkest 40 % become, and how far hues turn. OUT/table.md holds the means,
-OUT/measured.json every image, so that an interrupted run goes on; OUT/sheet.png shows the photographs without truth.
+Models are compared as `basicsr-entropy enhance` uses them, with its default controls. Pairs (folders with `low` and
+`high`) give PSNR, SSIM, both after scaling to the mean of the ground truth, and LPIPS with --lpips-trunk; --niqe adds
+NIQE. Photographs without a truth (--dark) give what a photographer would see go wrong: the share of pixels that clip,
+how bright the darkest 40 % become, and how far hues turn. Well-lit photographs (--darken) are darkened as
+`SyntheticLowLightDataset` does in validation, and give both. OUT/table.md holds the means, OUT/measured.json every
+image, so that an interrupted run goes on. OUT/sheet.png shows the photographs of --dark and --darken, with the input on
+the left, and the truth, where there is one, on the right.
 """
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,16 +25,19 @@ import numpy as np
 import basicsr_entropy  # noqa: F401  (makes basicsr importable)
 
 # isort: split
+from basicsr.utils import tensor2img
 from measure_images import measure
 from rich.progress import track
 
 from basicsr_entropy._files import atomic_write_text
 from basicsr_entropy._images import images_in
-from basicsr_entropy.inference import Enhancer
+from basicsr_entropy.data.datasets import SyntheticLowLightDataset
+from basicsr_entropy.inference import Controls, Enhancer, image_to_tensor
 from basicsr_entropy.inference.images import of_bgr
 
 GAMMAS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 CLIP_LIMITS = (2, 4, 8)
+GT_MEAN = (0.4, 0.55)  # of the truth of darkened photographs, as in the recipe `night`
 SHEET_WIDTH = 240  # of a picture in pixels
 
 Method = Callable[[np.ndarray], np.ndarray]
@@ -53,7 +60,43 @@ def methods(models: list[str]) -> dict[str, Method]:
     found: dict[str, Method] = {'input': lambda image: image}
     found |= {f'gamma {exponent}': partial(gamma, exponent) for exponent in GAMMAS}
     found |= {f'gamma 0.5 + CLAHE {limit}': partial(clahe, limit) for limit in CLIP_LIMITS}
-    return found | {Path(model).stem: of_bgr(Enhancer.from_pretrained(model)) for model in models}
+    return found | {Path(model).stem: enhanced_by(model) for model in models}
+
+
+def enhanced_by(model: str) -> Method:
+    enhancer = Enhancer.from_pretrained(model)
+
+    def enhance(image: np.ndarray) -> np.ndarray:
+        rgb, convert_back = image_to_tensor(image)
+        return convert_back(Controls()(rgb, enhancer(rgb)))
+
+    return of_bgr(enhance)
+
+
+class Photograph(NamedTuple):
+    """A dark photograph, and its truth if it has one; BGR images of 8 bits."""
+
+    name: str
+    dark: np.ndarray
+    truth: np.ndarray | None
+
+
+def pairs_in(folder: Path) -> Iterator[Photograph]:
+    for path in images_in(folder / 'low'):
+        yield Photograph(path.name, cv2.imread(str(path)), cv2.imread(str(folder / 'high' / path.name)))
+
+
+def dark_in(folder: Path) -> Iterator[Photograph]:
+    for path in images_in(folder):
+        yield Photograph(path.name, cv2.imread(str(path)), None)
+
+
+def darkened_in(folder: Path, most: int) -> Iterator[Photograph]:
+    dataset = SyntheticLowLightDataset({'phase': 'val', 'dataroot_gt': str(folder), 'gt_mean': list(GT_MEAN)})
+    for index in range(min(most, len(dataset))):
+        item = dataset[index]
+        dark, truth = tensor2img([item['lq'], item['gt']])
+        yield Photograph(Path(item['gt_path']).name, dark, truth)
 
 
 def look(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
@@ -84,6 +127,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--pairs', nargs='*', default=[], help='folders with `low` and `high`')
     parser.add_argument('--dark', help='folder of dark photographs without truth')
+    parser.add_argument('--darken', help='folder of well-lit photographs, to be darkened')
+    parser.add_argument('--most', type=int, default=12, help='photographs of --darken at most (12)')
     parser.add_argument('--models', nargs='+', default=['night_small'], help='model files or bundled models')
     parser.add_argument('--only', nargs='+', help='methods to run; all by default')
     parser.add_argument('--lpips-trunk', metavar='FILE', help="weights of torchvision's AlexNet; adds LPIPS")
@@ -96,28 +141,31 @@ def main() -> None:
     store = out / 'measured.json'
     measured = json.loads(store.read_text()) if store.is_file() else {}
     chosen = {name: each for name, each in methods(args.models).items() if not args.only or name in args.only}
-    sets = [(Path(folder).name, [(path, Path(folder) / 'high' / path.name) for path in images_in(Path(folder) / 'low')])
-            for folder in args.pairs]  # fmt: skip
+    sets = {Path(folder).name: pairs_in(Path(folder)) for folder in args.pairs}
     if args.dark:
-        sets.append(('dark', [(path, None) for path in images_in(Path(args.dark))]))
+        sets['dark'] = dark_in(Path(args.dark))
+    if args.darken:
+        sets['darkened'] = darkened_in(Path(args.darken), args.most)
     rows: list[np.ndarray] = []
-    for title, pairs in sets:
-        for path, truth in track(pairs, description=title):
-            before = cv2.imread(str(path))
+    for title, photographs in sets.items():
+        shown = title in ('dark', 'darkened')
+        for name, dark, truth in track(photographs, description=title):
             pictures = []
-            for name, method in chosen.items():
-                values = measured.setdefault(title, {}).setdefault(name, {})
-                if truth is None or path.name not in values:
-                    after = method(before)
+            for label, method in chosen.items():
+                values = measured.setdefault(title, {}).setdefault(label, {})
+                if shown or name not in values:
+                    after = method(dark)
                     pictures.append(after)
-                    target = before if truth is None else cv2.imread(str(truth))
-                    values[path.name] = look(before, after) if truth is None else measure(after, target, args, {})
-            if truth is None:
-                height = round(before.shape[0] * SHEET_WIDTH / before.shape[1])
-                size = (SHEET_WIDTH, height)
+                    values[name] = {} if truth is None else measure(after, truth, args, {})
+                    values[name] |= look(dark, after) if shown else {}
+            if shown:
+                pictures += [] if truth is None else [truth]
+                size = (SHEET_WIDTH, round(dark.shape[0] * SHEET_WIDTH / dark.shape[1]))
                 rows.append(np.hstack([cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in pictures]))
             atomic_write_text(store, json.dumps(measured))
     if rows:
+        width = max(row.shape[1] for row in rows)
+        rows = [cv2.copyMakeBorder(row, 0, 0, 0, width - row.shape[1], cv2.BORDER_CONSTANT) for row in rows]
         cv2.imwrite(str(out / 'sheet.png'), np.vstack(rows))
     text = '\n\n'.join('\n'.join([f'{title}: {len(next(iter(each.values())))} images', '', *table(each)])
                        for title, each in measured.items())  # fmt: skip

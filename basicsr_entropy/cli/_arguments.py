@@ -168,8 +168,8 @@ def add_controls(parser: argparse.ArgumentParser) -> None:
         '--protect-highlights',
         type=float,
         metavar='P',
-        default=0.0,
-        help='keep what is bright in the input from being clipped; 0 is off, 1 the most (default: 0)',
+        default=0.5,
+        help='keep what is bright in the input from being clipped; 0 is off, 1 the most (default: 0.5)',
     )
 
 

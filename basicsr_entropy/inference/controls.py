@@ -29,7 +29,8 @@ class Controls:
     Attributes:
         strength: From 0, the input, to 1, the result.
         exposure: Stops to add, -5 to 5.
-        protect_highlights: From 0, off, to 1, where nothing is clipped but what was clipped in the input.
+        protect_highlights: From 0, off, to 1. Above 0 nothing is clipped but what was clipped in the input; the higher,
+            the darker and the more like the input.
 
     Raises:
         ValueError: If a value is out of its range; the message begins with its name.
@@ -44,7 +45,7 @@ class Controls:
 
     strength: float = 1.0
     exposure: float = 0.0
-    protect_highlights: float = 0.0
+    protect_highlights: float = 0.5
 
     def __post_init__(self) -> None:
         check_number('strength', self.strength, 0, 1)
@@ -59,7 +60,7 @@ class Controls:
             enhanced: Its result, same shape; values outside [0, 1] are clamped.
 
         Returns:
-            Images of the same shape, range [0, 1]. With the default controls, `enhanced` clamped.
+            Images of the same shape, range [0, 1].
         """
         result = enhanced.clamp(0, 1)
         if self.exposure:

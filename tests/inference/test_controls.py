@@ -9,9 +9,15 @@ def image():
     return torch.rand(2, 3, 8, 8) ** 3
 
 
-def test_defaults_give_the_result_within_its_range(image):
+def test_without_protection_gives_the_result_within_its_range(image):
     enhanced = 1.4 * torch.rand_like(image) - 0.2
-    assert torch.equal(Controls()(image, enhanced), enhanced.clamp(0, 1))
+    assert torch.equal(Controls(protect_highlights=0)(image, enhanced), enhanced.clamp(0, 1))
+
+
+def test_defaults_clip_nothing_that_the_input_does_not(image):
+    result = Controls()(image, torch.full_like(image, 1.2))
+    assert (result < 1).all()
+    assert Controls()(torch.ones_like(image), torch.ones_like(image)).eq(1).all()
 
 
 def test_strength_leads_from_the_input_to_the_result(image):
@@ -25,12 +31,12 @@ def test_strength_leads_from_the_input_to_the_result(image):
 @pytest.mark.parametrize('stops', [-2, -0.5, 1, 2])
 def test_exposure_is_in_stops_of_linear_light(image, stops):
     enhanced = 0.1 + 0.3 * torch.rand_like(image)  # outside the linear part of the transfer function, as `compared`
-    linear = ((Controls(exposure=stops)(image, enhanced) + 0.055) / 1.055) ** 2.4
+    linear = ((Controls(exposure=stops, protect_highlights=0)(image, enhanced) + 0.055) / 1.055) ** 2.4
     expected = ((enhanced + 0.055) / 1.055) ** 2.4 * 2**stops
     compared = expected > 0.0032
     assert compared.sum() > 100
     torch.testing.assert_close(linear[compared], expected[compared], rtol=1e-4, atol=1e-5)
-    assert Controls(exposure=5)(image, torch.ones_like(image)).max() == 1
+    assert Controls(exposure=5, protect_highlights=0)(image, torch.ones_like(image)).max() == 1
 
 
 def test_protected_highlights_keep_the_tones_of_the_input():
