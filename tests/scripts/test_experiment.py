@@ -3,10 +3,14 @@
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
+from basicsr.utils.registry import LOSS_REGISTRY
+
+from basicsr_entropy.config.validate import check_options
 
 SCRIPTS = Path(__file__).parents[2] / 'scripts'
 METRICS = ['psnr', 'ssim', 'psnr_gt_mean', 'ssim_gt_mean', 'entropy', 'entropy_aligned', 'detail']
@@ -17,6 +21,26 @@ def script(name: str, *arguments: object) -> str:
     result = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
+
+
+@pytest.fixture(scope='module')
+def experiment():
+    """The script, with the losses that it compares in the registry while the tests of this file run."""
+    pytest.importorskip('piq')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LOSS_REGISTRY, '_obj_map', dict(LOSS_REGISTRY._obj_map))
+        patch.syspath_prepend(SCRIPTS)
+        patch.chdir(SCRIPTS.parent)
+        import_module('rival_losses')
+        yield import_module('experiment')
+
+
+@pytest.mark.parametrize('file', sorted((SCRIPTS / 'experiments').glob('*.yml')), ids=lambda file: file.stem)
+def test_options_of_every_arm_are_valid(experiment, file):
+    read = experiment.read_experiment(str(file))
+    for arm in read['arms']:
+        check_options(experiment.train_options(read, arm, 1, 'data'), is_train=True, files=False)
+        check_options(experiment.test_options(read, arm, 1, 'data'), is_train=False, files=False)
 
 
 @pytest.mark.slow
