@@ -66,6 +66,15 @@ def test_measures_a_shift_of_a_dark_noisy_image(name, move):
     assert response > scenes.RELATED_RESPONSE
 
 
+def test_measures_a_fraction_of_a_pixel():
+    errors = []
+    for name in NAMES:
+        gt = luma(name)
+        dx, dy, _ = scenes.shift(exposed(gt, 0.2, noise=0.003), moved(gt, 1.4, -0.7))
+        errors.append(np.hypot(dx - 1.4, dy + 0.7))
+    assert np.mean(errors) < 0.1
+
+
 def test_different_images_have_no_shift():
     for a, b in zip(NAMES, NAMES[1:]):
         assert scenes.shift(exposed(luma(a), 0.2), luma(b))[2] < scenes.RELATED_RESPONSE
