@@ -32,7 +32,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 # what developing takes besides
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) --no-build-isolation --editable '.[app,bench,dev,docs,heif,hub,lion,lpips,notebook,onnx,spandrel]'
+	$(PIP) --no-build-isolation --editable '.[app,bench,dev,docs,heif,hub,jpeg,lion,lpips,notebook,onnx,spandrel]'
 	@touch $@
 
 test: env

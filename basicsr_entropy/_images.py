@@ -40,6 +40,43 @@ def decode_image(content: bytes, name: str, flags: int = _UPRIGHT) -> np.ndarray
     return image
 
 
+def verifies_jpeg() -> bool:
+    """Whether the library for `jpeg_damage` is there."""
+    try:
+        import simplejpeg  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def jpeg_damage(content: bytes) -> str | None:
+    """What libjpeg-turbo reports of a JPEG file that it can decode all the same, such as data that ends too early.
+
+    OpenCV and Pillow decode such files in silence; the extra `jpeg` has a decoder that passes the message on. Only an
+    eighth of the resolution is computed, but all data are read.
+
+    Args:
+        content: Bytes of a file.
+
+    Returns:
+        The message; None without one, for other formats, for JPEG files that this decoder does not know (such as CMYK),
+        and without the extra.
+    """
+    if not content.startswith(b'\xff\xd8') or not verifies_jpeg():
+        return None
+    import simplejpeg
+
+    def decode(strict: bool) -> str | None:
+        try:
+            simplejpeg.decode_jpeg(content, colorspace='GRAY', min_height=1, min_width=1, min_factor=8, strict=strict)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    message = decode(strict=True)
+    return None if message is None or decode(strict=False) else message
+
+
 def to_float(image: np.ndarray) -> np.ndarray:
     """Converts an image to float32, range [0, 1], from unsigned integers or floats; float32 is returned unchanged."""
     if np.issubdtype(image.dtype, np.floating):

@@ -1,6 +1,7 @@
 """Images as cameras and programs write them: read right, or refused by name."""
 
 import io
+import sys
 
 import cv2
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from helpers import photograph
 from PIL import Image
 
-from basicsr_entropy._images import decode_image, to_float
+from basicsr_entropy._images import decode_image, jpeg_damage, to_float
 
 BGR = photograph(1, 30, 47)
 DEEP = BGR.astype(np.uint16) * 256 + 7
@@ -73,3 +74,21 @@ def test_turns_photographs_and_reads_print_colors():
 def test_refuses_by_name(content, message):
     with pytest.raises(ValueError, match=message):
         decode_image(content, 'a/b.png')
+
+
+def test_damage_of_a_jpeg_file_is_reported():
+    pytest.importorskip('simplejpeg')
+    # detailed enough that a part of the data can be missing
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    for whole in (file_by_pillow(noise, 'JPEG'), file_by_pillow(noise.convert('L'), 'JPEG', progressive=True)):
+        assert jpeg_damage(whole) is None
+        damaged = whole[:-400] + whole[-200:]
+        assert decode_image(damaged, 'damaged.jpg').shape == (64, 64, 3)
+        assert 'Corrupt JPEG data' in jpeg_damage(damaged)
+    for unknown in (file_by_pillow(noise.convert('CMYK'), 'JPEG'), file_by_pillow(noise, 'PNG'), b''):
+        assert jpeg_damage(unknown) is None
+
+
+def test_without_the_decoder_no_damage_is_reported(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'simplejpeg', None)
+    assert jpeg_damage(file_of(BGR, '.jpg')[:-200] + b'\xff\xd9') is None

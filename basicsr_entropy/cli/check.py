@@ -47,8 +47,10 @@ def run(args: argparse.Namespace) -> int:
     """Checks the datasets, prints the report and writes the files."""
     import cv2
 
+    from basicsr_entropy._images import verifies_jpeg
     from basicsr_entropy.data.checks import report
     from basicsr_entropy.data.checks.check import check_datasets
+    from basicsr_entropy.data.sets.pairing import ROLES
 
     roots = [Path(root).expanduser().resolve() for root in args.root]
     picture = args.picture or f'check_{"_".join(root.name for root in roots)}.jpg'
@@ -62,6 +64,9 @@ def run(args: argparse.Namespace) -> int:
     checked = check_datasets(roots, args.layout, args.split, args.workers, args.exclude)
     text = sys.stderr if args.json == '-' else sys.stdout
     report.print_report(checked, None if args.all else report.MAX_PRINTED, text)
+    names = (each.name(role).lower() for each in checked.measured for role in ROLES)
+    if not verifies_jpeg() and any(name.endswith(('.jpg', '.jpeg')) for name in names):
+        print('JPEG files were not checked for damage: install the extra jpeg (pip install simplejpeg)', file=text)
     if args.json == '-':
         print(report.as_json(checked))
     elif args.json:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any
 
 import cv2
@@ -11,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from basicsr_entropy._images import of_any_size, to_float
+from basicsr_entropy._images import jpeg_damage, of_any_size, to_float
 from basicsr_entropy.data.checks import scenes
 from basicsr_entropy.data.sets.pairing import ROLES, Pair
 from basicsr_entropy.data.sets.splits import Split
@@ -29,6 +30,8 @@ class MeasuredImage:
         channels: Channels of the file: 1 for gray, 3 for color, 4 with alpha; 3 for raw LMDB databases.
         digest: Hash of the pixels as the dataset classes read them.
         luma: Mean luma, range [0, 1].
+        highlight: 99th percentile of luma, range [0, 1].
+        damage: What the decoder of a JPEG file reports, see `jpeg_damage`; None if it reports nothing.
     """
 
     error: str | None
@@ -37,6 +40,8 @@ class MeasuredImage:
     channels: int = 3
     digest: bytes = b''
     luma: float = 0.0
+    highlight: float = 0.0
+    damage: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,22 +125,27 @@ def _measure(split: Split, role: str, name: str) -> tuple[MeasuredImage, np.ndar
             digest = hashlib.blake2b(f'{pixels.shape} {pixels.dtype}'.encode(), digest_size=16)
             digest.update(np.ascontiguousarray(pixels).data)
             size, bits = (pixels.shape[1], pixels.shape[0]), 8 * pixels.dtype.itemsize
-        channels = _channels(split, role, name)
+        channels, damage = _of_file(split, role, name)
     except (OSError, KeyError, ValueError) as error:
         # reports name the image themselves
         return MeasuredImage(str(error).removeprefix(f'{split.path(role, name)} ')), None
-    return MeasuredImage(None, size, bits, channels, digest.digest(), float(luma.mean())), luma
+    highlight = float(np.percentile(luma, 99))
+    return MeasuredImage(None, size, bits, channels, digest.digest(), float(luma.mean()), highlight, damage), luma
 
 
-def _channels(split: Split, role: str, name: str) -> int:
-    """Channels by the header of an image's file; 3 for stored pixels, and for formats that only OpenCV reads."""
+def _of_file(split: Split, role: str, name: str) -> tuple[int, str | None]:
+    """Channels by the header of an image's file, and its damage.
+
+    Stored pixels, and formats that only OpenCV reads, count as 3 channels without damage.
+    """
     file = split.source(role).open_file(name)
     if file is None:
-        return 3
+        return 3, None
+    with file:
+        content = file.read()
     try:
-        with file, of_any_size(), Image.open(file) as header:
-            if header.has_transparency_data:
-                return 4
-            return 1 if Image.getmodebase(header.mode) == 'L' else 3
+        with of_any_size(), Image.open(BytesIO(content)) as header:
+            gray = Image.getmodebase(header.mode) == 'L'
+            return 4 if header.has_transparency_data else 1 if gray else 3, jpeg_damage(content)
     except UnidentifiedImageError:
-        return 3
+        return 3, None

@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from basicsr_entropy._checks import check_choice
-from basicsr_entropy._images import decode_image, size_of
+from basicsr_entropy._images import decode_image, jpeg_damage, size_of
 from basicsr_entropy.data.lmdb import encode_pixels, lmdb_key
 from basicsr_entropy.data.sets.pairing import Pair
 
@@ -127,12 +127,14 @@ class EncodedPair:
         pair: The pair of files.
         stamps: Size and modification time of the two files when they were read; see `stamps_of`.
         values: Entries by role, 'lq' and 'gt', with the same keys in the same order.
+        damage: What decoders report of the files, see `jpeg_damage`; the messages name them.
         error: Why the pair could not be encoded; there are no values then.
     """
 
     pair: Pair
     stamps: list[list[int]] = field(default_factory=list)
     values: dict[str, list[Value]] = field(default_factory=dict)
+    damage: tuple[str, ...] = ()
     error: str | None = None
 
 
@@ -151,12 +153,14 @@ class PairEncoder(Dataset):
     def __getitem__(self, index: int) -> EncodedPair:
         pair = self.pairs[index]
         try:
-            return EncodedPair(pair, stamps_of(pair), self._values(pair))
+            contents = {'lq': Path(pair.lq).read_bytes(), 'gt': Path(pair.gt).read_bytes()}
+            reports = [(getattr(pair, role), jpeg_damage(content)) for role, content in contents.items()]
+            damage = tuple(f'{file}: {report}' for file, report in reports if report)
+            return EncodedPair(pair, stamps_of(pair), self._values(pair, contents), damage)
         except (OSError, ValueError) as error:
             return EncodedPair(pair, error=str(error))
 
-    def _values(self, pair: Pair) -> dict[str, list[Value]]:
-        contents = {'lq': Path(pair.lq).read_bytes(), 'gt': Path(pair.gt).read_bytes()}
+    def _values(self, pair: Pair, contents: dict[str, bytes]) -> dict[str, list[Value]]:
         lq, gt = decode_image(contents['lq'], pair.lq), decode_image(contents['gt'], pair.gt)
         if lq.shape != gt.shape:
             raise ValueError(f'{pair.lq} is {size_of(lq)}, but {pair.gt} is {size_of(gt)}')

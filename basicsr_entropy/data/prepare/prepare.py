@@ -1,6 +1,7 @@
 """Writes a published dataset to LMDB databases, two per split."""
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -58,7 +59,8 @@ def prepare_lmdb(
     """Writes `out/<split>_lq.lmdb` and `out/<split>_gt.lmdb` in one pass over the images.
 
     Memory does not grow with the dataset: it holds two pairs per worker, and one batch of pairs that is being written.
-    An unfinished run leaves the folder `out/<split>.partial`, which is not mistaken for a database.
+    An unfinished run leaves the folder `out/<split>.partial`, which is not mistaken for a database. JPEG files whose
+    decoder reports damage are written all the same, with a warning; see `jpeg_damage`.
 
     Args:
         root: Folder of the published dataset.
@@ -169,6 +171,8 @@ def _write_pairs(
             for encoded in encoded_pairs:
                 if encoded.error is not None and not skip_bad:
                     raise ValueError(f'{encoded.error} (skip_bad=True leaves such pairs out)')
+                for report in encoded.damage:
+                    warnings.warn(f'{report}; the file may be damaged, look at it', stacklevel=2)
                 writer.put(encoded)
                 bar.update()
     finally:

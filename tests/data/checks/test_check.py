@@ -69,6 +69,20 @@ def cut_file(root, tiles):
     path.write_bytes(path.read_bytes()[:3000])
 
 
+def nearly_black(root, tiles):
+    """Hardly ten levels, though a lamp lifts the mean."""
+    low = cv2.imread(str(root / 'our485/low/2.png')) // 8
+    low[:5, :100] = 255  # 500 of 65536 pixels
+    write_image(root / 'our485/low/2.png', low)
+
+
+def gap_in_file(root, tiles):
+    """A JPEG file that OpenCV decodes in silence, though data are missing near its end."""
+    (root / 'our485/high/2.png').unlink()
+    content = cv2.imencode('.jpg', tiles['our485'][1])[1].tobytes()
+    (root / 'our485/high/2.jpg').write_bytes(content[:-400] + content[-200:])
+
+
 def lone(root, tiles):
     (root / 'our485/low/2.png').unlink()
 
@@ -129,6 +143,7 @@ FAULTS = [
         {'train/2'},
     ),
     (change('low', 'our485', 2, lambda image: image // 100), 'black', 'our485/low/2.png', {'train/2'}),
+    (nearly_black, 'black', 'our485/low/2.png', {'train/2'}),
     (leak, 'leak', 'our485/high/9.png', {'train/9'}),
     (reexposure, 'near_duplicate', 'our485/high/9.png', {'train/9'}),
     (twice, 'duplicate', 'our485/low/9.png', {'train/9'}),
@@ -180,6 +195,15 @@ def test_finds_a_fault_and_its_exclusion_list_resolves_it(root, tiles, tmp_path,
             assert not {f'{split}/{pair.key}' for pair in dataset.pairs} & exclude
 
 
+def test_a_damaged_jpeg_file_is_told_by_its_decoder(root, tiles):
+    pytest.importorskip('simplejpeg')
+    gap_in_file(root, tiles)
+    found = check_datasets([root]).findings
+    assert {(each.kind, each.files) for each in found} == {('damaged', ('our485/high/2.jpg',))}
+    assert found[0].exclude == ('train/2',)
+    assert 'Corrupt JPEG data' in found[0].text
+
+
 IN_PIXELS = (
     'swapped',
     'identical',
@@ -218,7 +242,7 @@ def captions_of(sheet):
 
 
 def test_every_kind_has_its_test():
-    tested = {kind for _, kind, _, _ in FAULTS} | {'shared_by_splits', 'shared_lq', 'similar'}
+    tested = {kind for _, kind, _, _ in FAULTS} | {'damaged', 'shared_by_splits', 'shared_lq', 'similar'}
     assert tested == set(KINDS)
 
 

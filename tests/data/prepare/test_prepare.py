@@ -3,6 +3,7 @@ import itertools
 import shutil
 
 import cv2
+import numpy as np
 import pytest
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
@@ -271,3 +272,17 @@ def test_two_runs_write_the_same(lolv1, tmp_path):
         a, b = (tmp_path / f'{name}/{split}_{role}.lmdb' for name in 'ab')
         assert manifest_of(a) == manifest_of(b)
         assert (a / 'meta_info.txt').read_bytes() == (b / 'meta_info.txt').read_bytes()
+
+
+def test_a_damaged_jpeg_file_is_written_with_a_warning(tmp_path):
+    pytest.importorskip('simplejpeg')
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for folder in ('low', 'high'):
+        write_image(tmp_path / f'our485/{folder}/1.jpg', noise)
+    path = tmp_path / 'our485/low/1.jpg'
+    content = path.read_bytes()
+    path.write_bytes(content[:-400] + content[-200:])
+    with pytest.warns(UserWarning, match='low/1.jpg: Corrupt JPEG data') as warned:
+        prepare_lmdb(tmp_path, tmp_path / 'out')
+    assert len(warned) == 1
+    assert list(read_shapes(tmp_path / 'out/train_lq.lmdb')) == ['1']
