@@ -36,7 +36,8 @@ def decode_image(content: bytes, name: str, flags: int = _UPRIGHT) -> np.ndarray
     if image is None:
         raise ValueError(f'{name} cannot be read as an image; it is damaged or in an unknown format')
     if image.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f'{name} holds {image.dtype} values; convert it to unsigned integers of 8 or 16 bits')
+        how = ' (values in [0, 1]: times 65535, rounded, as uint16)' if np.issubdtype(image.dtype, np.floating) else ''
+        raise ValueError(f'{name} holds {image.dtype} values; convert it to unsigned integers of 8 or 16 bits{how}')
     return image
 
 

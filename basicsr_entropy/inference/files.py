@@ -106,7 +106,10 @@ def read_photograph(path: str | Path) -> Photograph:
     if images > 1:
         raise ValueError(f'{path} holds {images} images, an animation or pages; save the one to enhance as a file')
     if mode in ('I', 'F'):
-        raise ValueError(f'{path} has 32 bits per channel, with no defined range; convert it to 8 or 16 bits')
+        raise ValueError(
+            f'{path} has 32 bits per channel, with no defined range; convert it to 8 or 16 bits '
+            '(values in [0, 1]: times 65535, rounded, as uint16)'
+        )
     may_have_16_bits = file_format in ('PNG', 'TIFF') and mode in ARRAY_MODES
     deep = _decode_16_bit(content, str(path), mode) if may_have_16_bits else None
     stored = pixels if deep is None else deep
