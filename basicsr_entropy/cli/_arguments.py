@@ -165,6 +165,12 @@ def add_controls(parser: argparse.ArgumentParser) -> None:
         '--exposure', type=float, metavar='STOPS', default=0.0, help='stops to add to the result, -5 to 5 (default: 0)'
     )
     controls.add_argument(
+        '--brightness',
+        type=float,
+        metavar='MEAN',
+        help='bring each result to this mean, 0 to 1; --exposure counts from there (default: as the model made it)',
+    )
+    controls.add_argument(
         '--protect-highlights',
         type=float,
         metavar='P',
@@ -176,6 +182,7 @@ def add_controls(parser: argparse.ArgumentParser) -> None:
 CONTROLS_FLAGS = {
     'strength': '--strength',
     'exposure': '--exposure',
+    'brightness': '--brightness',
     'protect_highlights': '--protect-highlights',
 }
 
@@ -184,4 +191,4 @@ def build_controls(args: argparse.Namespace) -> Controls:
     """The controls that the arguments of `add_controls` describe."""
     from basicsr_entropy.inference.controls import Controls
 
-    return Controls(args.strength, args.exposure, args.protect_highlights)
+    return Controls(args.strength, args.exposure, args.protect_highlights, args.brightness)

@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         'seed': enhancer.seed,
         'strength': controls.strength,
         'exposure': controls.exposure,
+        'brightness': controls.brightness,
         'protect_highlights': controls.protect_highlights,
     }
     if args.json == '-':

@@ -109,7 +109,8 @@ class Result:
         rgb, convert_back = image_to_tensor(self.photograph.pixels)
         name = result_name(Path(self.name))
         file = Path(folder, f'{name.stem}_enhanced{name.suffix}')
-        pixels = convert_back(controls(rgb, self.samples[chosen]))
+        stops = controls.stops(self.previews[chosen])  # the file is as bright as the page shows it
+        pixels = convert_back(controls(rgb, self.samples[chosen], stops))
         write_photograph(file, self.photograph._replace(pixels=pixels))
         return str(file)
 
@@ -194,7 +195,8 @@ def build_app(enhancer: Enhancer, model: str, controls: Controls = Controls()) -
     Args:
         enhancer: The model; its sampler, steps and seed are the initial values on the page.
         model: Name of the model to show.
-        controls: Initial values of the sliders below the result.
+        controls: Initial values of the sliders below the result; with a `brightness`, the slider of the exposure counts
+            from there.
     """
     jobs = Jobs()
     with gr.Blocks(title='basicsr-entropy', analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as app:
@@ -247,6 +249,9 @@ def build_app(enhancer: Enhancer, model: str, controls: Controls = Controls()) -
         sliders = [strength, exposure, highlights]
         outcome = [slider, gallery, line, download]
 
+        def as_set(strength: float, exposure: float, highlights: float) -> Controls:
+            return Controls(strength, exposure, highlights, controls.brightness)
+
         def no_result(shows_input: Image.Image | None = None) -> dict[Any, Any]:
             """Without the result of another photograph or of other options."""
             return {
@@ -285,7 +290,7 @@ def build_app(enhancer: Enhancer, model: str, controls: Controls = Controls()) -
             request: gr.Request,
             progress: gr.Progress = gr.Progress(),  # noqa: B008  (gradio finds it by this default)
         ) -> Iterator[dict[Any, Any]]:
-            controls = Controls(strength, exposure, highlights)
+            controls = as_set(strength, exposure, highlights)
             stop = jobs.stop_of(request.session_hash)
 
             def show_progress(done: tuple[int, int], what: str) -> None:
@@ -311,7 +316,7 @@ def build_app(enhancer: Enhancer, model: str, controls: Controls = Controls()) -
         ) -> dict[Any, Any]:
             if not result or not result.samples:
                 return {slider: gr.skip()}
-            controls = Controls(strength, exposure, highlights)
+            controls = as_set(strength, exposure, highlights)
             return {
                 slider: gr.ImageSlider(value=result.shown(chosen, controls)),
                 gallery: gr.Gallery(value=result.gallery(controls), selected_index=chosen + 1),
@@ -324,7 +329,7 @@ def build_app(enhancer: Enhancer, model: str, controls: Controls = Controls()) -
                 yield gr.DownloadButton(value=None, interactive=False)
                 return
             with TemporaryDirectory() as folder:  # gradio copies the file before the generator resumes
-                file = result.write(folder, chosen, Controls(strength, exposure, highlights))
+                file = result.write(folder, chosen, as_set(strength, exposure, highlights))
                 yield gr.DownloadButton(value=file, interactive=True)
 
         def choose(event: gr.SelectData) -> int:

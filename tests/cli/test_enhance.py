@@ -16,6 +16,7 @@ from helpers import assert_one_line
         (('-opt', 'absent.yml'), 'error: -opt: no file absent.yml'),
         (('--strength', '2'), 'error: --strength: must be a number from 0 to 1, got 2'),
         (('--exposure', '9'), 'error: --exposure: must be a number from -5 to 5, got 9'),
+        (('--brightness', '45'), 'error: --brightness: must be a number from 0 to 1, got 45'),
         (('--protect-highlights', '-1'), 'error: --protect-highlights: must be a number from 0 to 1, got -1'),
         (('--json', '.'), r'error: --json: \. is a folder; give a file'),
     ],

@@ -39,6 +39,29 @@ def test_exposure_is_in_stops_of_linear_light(image, stops):
     assert Controls(exposure=5, protect_highlights=0)(image, torch.ones_like(image)).max() == 1
 
 
+@pytest.mark.parametrize('mean', [0.2, 0.45, 0.7])
+def test_brightness_is_the_mean_of_each_image(image, mean):
+    enhanced = torch.stack((torch.rand_like(image[0]), 0.2 + 0.5 * image[1]))
+    bright = Controls(brightness=mean)(image, enhanced)
+    torch.testing.assert_close(bright.mean(dim=(1, 2, 3)), torch.full((2,), mean), atol=1e-3, rtol=0)
+    alone = [Controls(brightness=mean)(image[i : i + 1], enhanced[i : i + 1]) for i in range(2)]
+    torch.testing.assert_close(bright, torch.cat(alone))
+
+
+def test_exposure_counts_from_the_brightness(image):
+    enhanced = 0.2 + 0.3 * image
+    stops = Controls(brightness=0.3).stops(enhanced)
+    torch.testing.assert_close(Controls(brightness=0.3, exposure=0.7).stops(enhanced), stops + 0.7)
+    torch.testing.assert_close(Controls(exposure=0.7).stops(enhanced), torch.full((2,), 0.7))
+
+
+def test_a_brightness_out_of_reach_is_approached_and_black_stays_black(image):
+    black = torch.zeros_like(image)
+    assert torch.equal(Controls(brightness=0.5)(image, black), black)
+    dim = torch.full_like(image, 0.01)
+    torch.testing.assert_close(Controls(brightness=1)(image, dim), Controls(exposure=5)(image, dim), atol=1e-3, rtol=0)
+
+
 def test_protected_highlights_keep_the_tones_of_the_input():
     image = torch.linspace(0, 1, 256).expand(1, 3, 1, -1)
     clipped = torch.ones_like(image)
@@ -64,6 +87,7 @@ def test_protection_keeps_the_order_of_values_and_dark_tones():
         ({'strength': 1.1}, r'^strength: must be a number from 0 to 1, got 1.1'),
         ({'strength': True}, r'^strength: must be a number from 0 to 1, got True'),
         ({'exposure': float('nan')}, r'^exposure: must be a number from -5 to 5, got nan'),
+        ({'brightness': 45}, r'^brightness: must be a number from 0 to 1, got 45'),
         ({'protect_highlights': -0.1}, r'^protect_highlights: must be a number from 0 to 1, got -0.1'),
     ],
     ids=str,
