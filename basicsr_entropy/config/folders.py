@@ -6,6 +6,8 @@ from typing import Any
 
 from basicsr_entropy._checks import name_problem
 
+LOCK_FILE = '.lock'  # in the output folder of a training run; see `training.run_lock`
+
 # option that names the folder, and the parent of the default folder, by whether the run trains
 _ROOTS = {True: ('experiments_root', 'experiments'), False: ('results_root', 'results')}
 # further folders that BasicSR expects below `path`, relative to the output folder
@@ -53,7 +55,7 @@ def is_run_folder(folder: Path, is_train: bool) -> bool:
         return True
     if not folder.is_dir():
         return False
-    names = {each.name for each in folder.iterdir()}
+    names = {each.name for each in folder.iterdir()} - {LOCK_FILE}
     own = {below for below in _SUBFOLDERS[is_train].values() if below}
     log = f'{"train" if is_train else "test"}_*.log'
     return names <= own or own <= names or next(folder.glob(log), None) is not None

@@ -46,6 +46,7 @@ from basicsr_entropy.training.changes import Change, option_changes
 from basicsr_entropy.training.checkpoints import Checkpoints, load_state, resumable_state
 from basicsr_entropy.training.distributed import Peers, from_first, gathered
 from basicsr_entropy.training.loader import Batch, training_batches
+from basicsr_entropy.training.run_lock import RunLock
 from basicsr_entropy.training.run_record import RunRecord
 from basicsr_entropy.training.sampler import BatchSampler, SampleOrder, seed_generators
 from basicsr_entropy.training.signals import STOPPING, StopRequested, StopSignals, exit_code
@@ -66,12 +67,13 @@ def train(opt: Options, option_file: str, peers: Peers, seed_drawn: bool = False
 
     Raises:
         ValueError: If options differ from those of the resumed run, or too many steps in a row were not finite.
+        BlockingIOError: If another process trains in the folder of the run.
         SystemExit: If a signal stopped the run. Its state has been saved, unless it had not begun to train.
     """
-    with StopSignals(launched=opt['dist']) as signals:
+    with StopSignals(launched=opt['dist']) as signals, RunLock() as lock:
         try:
             with signals.interruptible():
-                training = _set_up(opt, option_file, peers, signals, seed_drawn, allow_changes)
+                training = _set_up(opt, option_file, peers, signals, lock, seed_drawn, allow_changes)
         except StopRequested:
             received = signals.received or STOPPING[0]
             print(f'{received.name}: stopped before the training began', file=sys.stderr, flush=True)
@@ -80,9 +82,17 @@ def train(opt: Options, option_file: str, peers: Peers, seed_drawn: bool = False
 
 
 def _set_up(
-    opt: Options, option_file: str, peers: Peers, signals: StopSignals, seed_drawn: bool, allow_changes: bool
+    opt: Options,
+    option_file: str,
+    peers: Peers,
+    signals: StopSignals,
+    lock: RunLock,
+    seed_drawn: bool,
+    allow_changes: bool,
 ) -> '_Training':
     """Finds out where the run stands, makes its folders, and builds data and model."""
+    if opt['rank'] == 0:
+        lock.take(opt['path']['experiments_root'])
     options = json.loads(json.dumps({key: opt[key] for key in opt if key not in RUNTIME_KEYS['']}, default=str))
     path = from_first(resumable_state(opt) if opt['rank'] == 0 else None)
     state = None if path is None else load_state(opt, path)
@@ -94,7 +104,8 @@ def _set_up(
         if changes and not allow_changes:
             _refuse(changes, path, opt['rank'])
 
-    _make_folders(opt, option_file, resumes=state is not None)
+    if opt['rank'] == 0:
+        _make_folders(opt, option_file, lock, resumes=state is not None)
     log_file = new_log_file(opt['path']['log'], f'train_{opt["name"]}_{get_time_str()}')
     logger = get_root_logger(logger_name='basicsr', log_level=logging.INFO, log_file=log_file)
     logger.info(get_env_info())
@@ -149,11 +160,12 @@ def _refuse(changes: Sequence[Change], path: Any, rank: int) -> NoReturn:
     )
 
 
-def _make_folders(opt: Options, option_file: str, resumes: bool) -> None:
+def _make_folders(opt: Options, option_file: str, lock: RunLock, resumes: bool) -> None:
     """As BasicSR does: a new run archives the folders of an old one of its name."""
     if not resumes:
         make_exp_dirs(opt)
-        if opt['logger'].get('use_tb_logger') and 'debug' not in opt['name'] and opt['rank'] == 0:
+        lock.take(opt['path']['experiments_root'])
+        if opt['logger'].get('use_tb_logger') and 'debug' not in opt['name']:
             mkdir_and_rename(osp.join(opt['root_path'], 'tb_logger', opt['name']))
     copy_opt_file(option_file, opt['path']['experiments_root'])
 
