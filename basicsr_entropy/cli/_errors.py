@@ -19,14 +19,21 @@ def print_error(error: Exception, flags: Mapping[str, str]) -> None:
         flags: The command's flags by field name; see `in_flags`.
     """
     line = in_flags(_one_line(error), flags)
-    logs = [handler for handler in logging.getLogger('basicsr').handlers if isinstance(handler, logging.FileHandler)]
-    for handler in logs:
-        record = logging.LogRecord(
-            'basicsr', logging.ERROR, __file__, 0, line, None, (type(error), error, error.__traceback__)
-        )
-        handler.handle(record)
+    record = logging.LogRecord(
+        'basicsr', logging.ERROR, __file__, 0, line, None, (type(error), error, error.__traceback__)
+    )
+    handlers = logging.getLogger('basicsr').handlers
+    logs = [each for each in handlers if isinstance(each, logging.FileHandler) and _writes(each, record)]
     where = f'traceback in {logs[0].baseFilename}' if logs else 'run with --traceback for details'
     print(f'basicsr-entropy: error: {line} ({where})', file=sys.stderr)
+
+
+def _writes(handler: logging.FileHandler, record: logging.LogRecord) -> bool:
+    """Writes a record to a log file, and tells whether that could be done; the disk may be full."""
+    failed: list[logging.LogRecord] = []
+    handler.handleError = failed.append  # type: ignore[method-assign, assignment]
+    handler.handle(record)
+    return not failed
 
 
 @contextmanager

@@ -108,6 +108,9 @@ def _set_up(
         _make_folders(opt, option_file, lock, resumes=state is not None)
     log_file = new_log_file(opt['path']['log'], f'train_{opt["name"]}_{get_time_str()}')
     logger = get_root_logger(logger_name='basicsr', log_level=logging.INFO, log_file=log_file)
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            _report_once(handler)
     logger.info(get_env_info())
     logger.info(dict2str(opt))
     for change in changes:
@@ -122,6 +125,22 @@ def new_log_file(folder: str, stem: str) -> str:
         number += 1
         path = osp.join(folder, f'{stem}_{number}.log')
     return path
+
+
+def _report_once(handler: logging.FileHandler) -> None:
+    """Has one line tell that a log file cannot be written, in place of a traceback for each line of the log."""
+
+    def tell(record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            logging.FileHandler.handleError(handler, record)
+        elif not told:
+            told.append(error)
+            what = f'cannot write to {handler.baseFilename}: {error.strerror or error}'
+            print(f'basicsr-entropy: warning: {what}', file=sys.stderr, flush=True)
+
+    told: list[OSError] = []
+    handler.handleError = tell  # type: ignore[method-assign]
 
 
 def _samples_per_iteration(opt: Mapping[str, Any]) -> int:

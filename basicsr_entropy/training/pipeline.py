@@ -20,7 +20,7 @@ from basicsr_entropy.training.loop import train
 from basicsr_entropy.training.metrics_file import metrics_recorded
 from basicsr_entropy.training.signals import end_within
 
-EXIT_PATIENCE = 5.0  # seconds for a process group to close, which may wait for processes that are gone
+EXIT_PATIENCE = 3.0  # seconds for a process group to close, which may wait for processes that are gone
 
 
 def run(args: argparse.Namespace, is_train: bool) -> None:

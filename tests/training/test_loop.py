@@ -1,6 +1,8 @@
 """The training loop, in this process: what a run trains on, how it goes on after an end, and what it refuses."""
 
+import contextlib
 import json
+import logging
 import os
 import re
 import runpy
@@ -14,6 +16,7 @@ from basicsr.models.sr_model import SRModel
 from helpers import STOCK, assert_one_line
 
 from basicsr_entropy.models.irsde_model import IRSDEModel
+from basicsr_entropy.training import loop
 from basicsr_entropy.training.loop import new_log_file
 
 TORTURE = runpy.run_path(str(Path(__file__).parents[2] / 'scripts/torture_resume.py'))
@@ -257,6 +260,18 @@ def test_a_run_that_resumes_within_the_second_keeps_the_log_before(tmp_path):
         'train_run_20261125_120000.log',
         'train_run_20261125_120000_2.log',
     ]
+
+
+def test_a_full_disk_under_the_log_is_one_line(run, write_run, monkeypatch, before_step):
+    monkeypatch.setattr(loop, 'new_log_file', lambda folder, stem: '/dev/full')
+    before_step(at({3: lambda: 1 / 0}))
+    code, _, err = run('train', '-opt', write_run())
+    for handler in logging.getLogger('basicsr').handlers:
+        with contextlib.suppress(OSError):
+            handler.close()
+    warning = 'basicsr-entropy: warning: cannot write to /dev/full: No space left on device'
+    assert re.findall('.*/dev/full.*', err) == [warning]
+    assert_one_line(code, err, r'ZeroDivisionError: division by zero \(run with --traceback for details\)')
 
 
 def test_a_gradient_that_overflows_is_not_clipped_to_nothing(run, write_run):
