@@ -24,11 +24,11 @@ STOCK = {
 }
 
 
-def in_two_processes(command: str, path: Path, workdir: Path) -> subprocess.CompletedProcess:
+def in_two_processes(command: str, path: Path, workdir: Path, *arguments: str) -> subprocess.CompletedProcess:
     """Runs `train` or `test` on an option file in two processes without CUDA."""
     torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
     return subprocess.run(
-        [*torchrun, '-m', f'basicsr_entropy.{command}', '-opt', str(path), '--launcher', 'pytorch'],
+        [*torchrun, '-m', f'basicsr_entropy.{command}', '-opt', str(path), '--launcher', 'pytorch', *arguments],
         capture_output=True,
         text=True,
         cwd=workdir,

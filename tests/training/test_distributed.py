@@ -1,7 +1,8 @@
-"""Two training processes without CUDA, of which one, or their launcher, comes to an end."""
+"""Two training processes without CUDA: one, or their launcher, comes to an end; or one process resumes their run."""
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import STOCK, assert_one_line, in_two_processes
 
 pytestmark = pytest.mark.slow
 
@@ -96,3 +98,69 @@ def test_no_process_outlives_the_launcher(start):
     launcher.wait()
     wait_for_all(ranks)
     assert re.search(r'rank \d ends: its launcher \(process \d+\) has ended', output.read_text())
+
+
+def test_a_full_disk_of_one_process_ends_all(start):
+    launcher, ranks, output = start(logger__save_checkpoint_freq=1)
+    (first,) = (rank for rank in ranks if b'\0RANK=0\0' in Path(f'/proc/{rank}/environ').read_bytes())
+    resource.prlimit(first, resource.RLIMIT_FSIZE, (50_000, 50_000))  # more than its log, less than its weights
+    wait_for_all(ranks)
+    assert launcher.wait(60) != 0
+    text = output.read_text()
+    full = r'could not write \S+/experiments/tiny/models/net_g_\d+\.pth; is the disk full\?'
+    assert len(re.findall(f'^basicsr-entropy: error: {full}', text, re.MULTILINE)) == 1
+    assert len(re.findall(f'^basicsr-entropy: error: rank 1 ends: rank 0 failed: {full}', text, re.MULTILINE)) == 1
+
+
+def test_a_folder_that_cannot_be_made_ends_all(write_options, workdir):
+    (workdir / 'experiments').write_text('a file')
+    result = in_two_processes('train', write_options(), workdir)
+    assert result.returncode != 0
+    line = r'^basicsr-entropy: error: (rank 1 ends: rank 0 failed: )?.*Not a directory.*experiments/tiny'
+    assert sorted(re.findall(line, result.stderr, re.MULTILINE)) == ['', 'rank 1 ends: rank 0 failed: ']
+
+
+def test_another_number_of_processes_goes_on_with_the_same_samples(run, write_options, workdir):
+    """2 processes with 2 samples each, then 1 with 4, then 2 again train like 1 with 4 all along, but for rounding."""
+    loss = {
+        **STOCK,
+        'train__pixel_opt': {'type': 'L1Loss'},
+        'datasets__train__dataset_enlarge_ratio': 3,
+    }  # epochs of 12
+
+    def losses_of(err):
+        return [(int(number), float(value)) for number, value in re.findall(r'iter: +(\d+), .* l_pix: (\S+)', err)]
+
+    def weights_of(name):
+        weights = torch.load(workdir / f'experiments/{name}/models/net_g_10.pth')['params']
+        return torch.cat([each.flatten() for each in weights.values()])
+
+    code, _, err = run(
+        'train', '-opt', write_options('alone.yml', train__total_iter=10, **loss, datasets__train__batch_size_per_gpu=4)
+    )
+    assert code == 0, err
+    expected = losses_of(err)
+    found = []
+    for processes, total in ((2, 4), (1, 8), (2, 10)):
+        path = write_options(train__total_iter=total, **loss, datasets__train__batch_size_per_gpu=4 // processes)
+        if processes == 2:
+            result = in_two_processes('train', path, workdir, '--auto_resume')
+            code, err = result.returncode, result.stderr
+        else:
+            code, _, err = run('train', '-opt', path, '--auto_resume')
+        assert code == 0, err
+        assert ('WARNING: Resuming a run of' in err) == (total > 4)
+        assert 'their order goes on at sample' not in err
+        found += losses_of(err)
+    assert [number for number, _ in found] == list(range(1, 11))
+    assert found == [(number, pytest.approx(value, rel=1e-3)) for number, value in expected]  # four digits are logged
+    torch.testing.assert_close(weights_of('tiny'), weights_of('alone'), rtol=0, atol=1e-5)
+
+    # a batch that does not divide is refused; where each process keeps its own, the log says where the order goes on
+    uneven = write_options(train__total_iter=12, **loss, datasets__train__batch_size_per_gpu=3)
+    code, _, err = run('train', '-opt', uneven, '--auto_resume')
+    assert_one_line(code, err, r'10\.state was written with other options: datasets\.train\.batch_size_per_gpu;')
+    kept = write_options(train__total_iter=12, **loss, datasets__train__batch_size_per_gpu=2)
+    code, _, err = run('train', '-opt', kept, '--auto_resume')
+    assert code == 0, err
+    assert 'WARNING: An iteration now takes 2 samples and took 4; their order goes on at sample 40.' in err
