@@ -17,7 +17,6 @@ from basicsr_entropy.config.section import (
     Integer,
     NonNegativeInteger,
     PositiveInteger,
-    PositiveNumber,
     Section,
     Seed,
     Text,
@@ -42,7 +41,11 @@ RUNTIME_KEYS = {
 Name = Annotated[Text, BeforeValidator(_no_path)]
 Suffix = Annotated[str, BeforeValidator(_no_path)]
 Decay = Annotated[float, Ge(0), Lt(1)]
-LearningRate = Annotated[float, Gt(0), Le(100)]  # a misplaced exponent; optimizers that scale it themselves take 1
+# beyond these, an exponent is misplaced; optimizers that scale the learning rate themselves take 1
+LearningRate = Annotated[float, Gt(0), Le(100)]
+LearningRateFactor = Annotated[float, Gt(0), Le(100)]
+LeastLearningRate = Annotated[float, Ge(0), Le(100)]
+WeightDecay = Annotated[float, Ge(0), Le(100)]
 
 
 class CropSchedule(Section):
@@ -168,6 +171,8 @@ class Optimizer(Section, extra='allow'):
     """Class of the optimizer."""
     lr: LearningRate
     """Learning rate."""
+    weight_decay: WeightDecay | None = None
+    """Weight decay; that of the class by default."""
 
 
 class MultiStepScheduler(Section):
@@ -177,11 +182,11 @@ class MultiStepScheduler(Section):
     """Name of the schedule; both names stand for the same one."""
     milestones: list[NonNegativeInteger]
     """Iterations at which the learning rate is multiplied by `gamma`."""
-    gamma: PositiveNumber = 0.1
+    gamma: LearningRateFactor = 0.1
     """Factor applied to the learning rate at each milestone."""
     restarts: list[NonNegativeInteger] = [0]
     """Iterations at which the schedule restarts."""
-    restart_weights: list[PositiveNumber] = [1]
+    restart_weights: list[LearningRateFactor] = [1]
     """Factor applied to the initial learning rate from each restart on; one number per restart."""
 
     @model_validator(mode='after')
@@ -197,9 +202,9 @@ class CosineScheduler(Section):
     """Name of the schedule."""
     periods: Annotated[list[PositiveInteger], MinLen(1)]
     """Iterations of each cosine period; together they must reach `total_iter`."""
-    restart_weights: list[PositiveNumber] = [1]
+    restart_weights: list[LearningRateFactor] = [1]
     """Factor applied to the initial learning rate in each period; one number per period."""
-    eta_min: Annotated[float, Ge(0)] = 0
+    eta_min: LeastLearningRate = 0
     """Learning rate at the end of each period."""
 
     @model_validator(mode='after')
@@ -215,9 +220,9 @@ class CyclicCosineScheduler(Section):
     """Name of the schedule."""
     periods: Annotated[list[PositiveInteger], MinLen(1)]
     """Iterations of each cycle; together they must reach `total_iter`."""
-    restart_weights: list[PositiveNumber] = [1]
+    restart_weights: list[LearningRateFactor] = [1]
     """Factor applied to the initial learning rate in each cycle; one number per cycle."""
-    eta_mins: list[Annotated[float, Ge(0)]] = [0]
+    eta_mins: list[LeastLearningRate] = [0]
     """Learning rate at the end of each cycle; one number per cycle."""
 
     @model_validator(mode='after')

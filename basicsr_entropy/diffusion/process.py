@@ -16,12 +16,13 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import nn
 
-from basicsr_entropy._checks import check_choice, check_positive
+from basicsr_entropy._checks import check_choice, check_number
 from basicsr_entropy.diffusion.schedule import Schedule, theta_schedule
 
 Prediction = Literal['noise', 'x0', 'residual']
 
 PREDICTIONS: tuple[Prediction, ...] = get_args(Prediction)
+MIN_SIGMA, MAX_SIGMA = 1e-6, 1e5  # beyond these, float32 keeps nothing of the noise, or nothing of the image
 MIN_EPS = 1e-6  # x_0 from noise divides by alpha_T = eps, which below leaves nothing of it in float32
 
 
@@ -49,8 +50,8 @@ class MeanRevertingSDE(nn.Module):
     Args:
         schedule: Schedule of the mean-reversion speed theta_t over the timesteps: `cosine`, `linear` or `constant`.
         timesteps: Number of timesteps T of the process, an integer of at least 1.
-        max_sigma: Standard deviation lambda of the noise at timestep T, positive. Values of 1 and above are in 8-bit
-            levels (50 means 50/255), values below 1 in the image range [0, 1].
+        max_sigma: Standard deviation lambda of the noise at timestep T, from 1e-6 to 1e5. Values of 1 and above are
+            in 8-bit levels (50 means 50/255), values below 1 in the image range [0, 1].
         eps: Fraction alpha_T of x_0 - mu that remains at timestep T, from 1e-6 to below 1.
         prediction: Quantity that the network predicts: the `noise` in x_t (published), `x0`, or the `residual`
             x_0 - mu. A prediction of the noise is divided by alpha_T = eps at the start of sampling, which amplifies
@@ -83,7 +84,7 @@ class MeanRevertingSDE(nn.Module):
     ) -> None:
         super().__init__()
         check_choice('prediction', prediction, PREDICTIONS)
-        check_positive('max_sigma', max_sigma)
+        check_number('max_sigma', max_sigma, MIN_SIGMA, MAX_SIGMA)
         if isinstance(eps, bool) or not MIN_EPS <= eps < 1:
             raise ValueError(f'eps: must be at least {MIN_EPS:g} and less than 1, got {eps}')
         self.timesteps = timesteps

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+from annotated_types import Gt, Le
 from pydantic import model_validator
 from typing_extensions import Self
 
 from basicsr_entropy.config import (
     OptionFile,
     PositiveInteger,
-    PositiveNumber,
     Section,
     Seed,
     Train,
@@ -18,6 +18,7 @@ from basicsr_entropy.config import (
     construct,
     section_of,
 )
+from basicsr_entropy.config.section import LARGEST_WEIGHT
 from basicsr_entropy.diffusion import Condition, MeanRevertingSDE, Sampler
 from basicsr_entropy.diffusion.tiling import Tiling
 from basicsr_entropy.models.execution import Execution
@@ -58,7 +59,7 @@ class LossKeys(Section):
 class IRSDETrain(Train):
     """Training. Every `<name>_opt` is a registered loss, logged as `l_<name>`."""
 
-    grad_clip_norm: PositiveNumber | None = None
+    grad_clip_norm: Annotated[float, Gt(0), Le(LARGEST_WEIGHT)] | None = None
     """Largest norm of the gradient over all parameters; no clipping by default."""
     accumulate: PositiveInteger = 1
     """Batches per iteration whose gradients are averaged: a batch this many times as large, in the memory of one."""

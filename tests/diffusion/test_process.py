@@ -138,7 +138,7 @@ def test_adds_nothing_to_a_state_dict():
         ({'schedule': 'sigmoid'}, 'schedule: must be one of cosine, linear, constant'),
         ({'timesteps': 0}, 'timesteps: must be an integer of at least 1, got 0'),
         ({'timesteps': 10.0}, 'timesteps: must be'),
-        ({'max_sigma': 0}, 'max_sigma: must be a positive number'),
+        ({'max_sigma': 0}, 'max_sigma: must be a number from 1e-06 to 100000'),
         ({'eps': 1}, 'eps: must be at least 1e-06 and less than 1'),
         ({'prediction': 'velocity'}, 'prediction: must be one of noise, x0, residual'),
     ],
@@ -161,8 +161,8 @@ def test_tables_keep_their_type(dtype):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'max_sigma': float('inf')}, 'max_sigma: must be a positive number'),
-        ({'max_sigma': float('nan')}, 'max_sigma: must be a positive number'),
+        ({'max_sigma': float('inf')}, 'max_sigma: must be a number from 1e-06 to 100000'),
+        ({'max_sigma': float('nan')}, 'max_sigma: must be a number from 1e-06 to 100000'),
         ({'eps': 1e-300}, 'eps: must be at least 1e-06 and less than 1, got 1e-300'),
         ({'eps': 1}, 'eps: must be at least 1e-06 and less than 1, got 1'),
     ],
