@@ -14,8 +14,8 @@ import torch
 
 from basicsr_entropy.data.datasets import LowLightDegradation
 from basicsr_entropy.data.datasets.demo_photographs import read_photograph
+from basicsr_entropy.entropy import MAP_MAXIMUM, detail_distance
 from basicsr_entropy.inference import Enhancer
-from basicsr_entropy.losses import SpatialEntropyLoss
 
 NIGHT = LowLightDegradation(
     exposure=(3.3, 3.3), local_exposure=(0, 0), shadows=(0, 0), vignette=(0, 0), light_sources=(0, 0), warmth=(0, 0)
@@ -35,7 +35,6 @@ def main() -> None:
     args = parser.parse_args()
 
     enhancers = {name: Enhancer.from_pretrained(file) for name, file in (each.split('=', 1) for each in args.models)}
-    distance = SpatialEntropyLoss(align='local', unit_mass=True, neighbor='uniform', reduction='none')
     figure, axes = plt.subplots(2 * len(PHOTOGRAPHS), 4, figsize=(11, 5.2 * len(PHOTOGRAPHS)))
     for (name, (top, left)), (crops, maps) in zip(PHOTOGRAPHS.items(), axes.reshape(-1, 2, 4)):
         truth = np.ascontiguousarray(read_photograph(name)[..., ::-1])
@@ -46,10 +45,9 @@ def main() -> None:
         for axis, (title, image) in zip(crops, shown.items()):
             axis.imshow(np.kron(image[window], np.ones((3, 3, 1))))
             axis.set_title(title)
-        with torch.inference_mode():
-            distances = [distance(tensor(each), tensor(truth / 255)).mean(dim=1)[0] for each in outputs.values()]
+        distances = [detail_distance(tensor(each), tensor(truth / 255))[0] for each in outputs.values()]
         for axis, each in zip(maps[1:3], distances):
-            picture = axis.imshow(each[window], vmin=0, vmax=0.6, cmap='magma')
+            picture = axis.imshow(each[window], vmin=0, vmax=MAP_MAXIMUM, cmap='magma')
             axis.set_title(f'distance, mean {each.mean():.3f}')
         figure.colorbar(picture, ax=maps[3], location='left', fraction=0.3)
         for axis in (maps[0], maps[3]):

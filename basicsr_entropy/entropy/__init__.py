@@ -6,6 +6,7 @@ from basicsr_entropy.entropy.density import DensityOptions
 from basicsr_entropy.entropy.divergences import DIVERGENCES
 from basicsr_entropy.entropy.functional import check_images, spatial_divergence, spatial_entropy
 from basicsr_entropy.entropy.kernels import KERNELS
+from basicsr_entropy.entropy.maps import MAP_MAXIMUM, detail_distance
 from basicsr_entropy.entropy.neighbors import NEIGHBORS, neighbor_weights
 
 __all__ = [
@@ -13,10 +14,12 @@ __all__ = [
     'BACKENDS',
     'DIVERGENCES',
     'KERNELS',
+    'MAP_MAXIMUM',
     'NEIGHBORS',
     'DensityOptions',
     'aligned',
     'check_images',
+    'detail_distance',
     'neighbor_weights',
     'spatial_divergence',
     'spatial_entropy',

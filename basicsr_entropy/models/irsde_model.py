@@ -9,6 +9,7 @@ from operator import add
 from os import path as osp
 from typing import Any
 
+import cv2
 import mmengine.dist
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from basicsr_entropy.entropy import MAP_MAXIMUM, detail_distance
 from basicsr_entropy.losses import build_loss, call_loss
 from basicsr_entropy.models.complexity import complexity
 from basicsr_entropy.models.logged_losses import with_mixed_terms
@@ -287,8 +289,7 @@ class IRSDEModel(SRModel):
             del self.lq, self.output
             name, output = osp.splitext(osp.basename(data['lq_path'][0]))[0], None
             if tb_logger is not None and len(results) < LOGGED_IMAGES:
-                columns = [tensor2img([visuals['lq']]), *images.values()]  # lq, output and, if there is one, gt
-                strip = np.hstack(columns)[..., ::-1]
+                strip = _picture(tensor2img([visuals['lq']]), **images)
                 tb_logger.add_image(f'{dataset.opt["name"]}/{name}', strip, current_iter, dataformats='HWC')
             if save_img:
                 output = self._output_path(dataset.opt['name'], name, current_iter)
@@ -350,3 +351,26 @@ class IRSDEModel(SRModel):
         logger.info(f'Loaded {type(net).__name__} from {load_path}')
         for mismatch in mismatches:
             logger.warning(f'{load_path}: {mismatch}')
+
+
+def _picture(lq: np.ndarray, img: np.ndarray, img2: np.ndarray | None = None) -> np.ndarray:
+    """Low-light image and output, and ground truth and a map of their distance where there is one, side by side.
+
+    Args:
+        lq: Low-light image, uint8 of shape (H, W, 3), BGR, or (H, W), as the others.
+        img: Output.
+        img2: Ground truth.
+
+    Returns:
+        uint8 of shape (H, 2 W or 4 W, 3), RGB.
+    """
+    columns = [_in_color(each) for each in (lq, img, img2) if each is not None]
+    if img2 is not None:
+        pair = [torch.from_numpy(each).permute(2, 0, 1)[None] / 255 for each in columns[1:]]
+        distance = detail_distance(*pair)[0] / MAP_MAXIMUM
+        columns.append(cv2.applyColorMap((255 * distance.clamp(0, 1)).byte().numpy(), cv2.COLORMAP_MAGMA))
+    return np.hstack(columns)[..., ::-1]
+
+
+def _in_color(image: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image

@@ -9,12 +9,15 @@ import runpy
 import signal
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
 from basicsr.models.sr_model import SRModel
 from helpers import STOCK, assert_one_line
 
+from basicsr_entropy.entropy import MAP_MAXIMUM, detail_distance
 from basicsr_entropy.models.irsde_model import IRSDEModel
 from basicsr_entropy.training import loop
 from basicsr_entropy.training.loop import new_log_file
@@ -387,7 +390,7 @@ def test_a_state_of_basicsrs_loop_is_continued_as_far_as_it_goes(run, write_run,
     assert re.findall(r'iter: +(\d+), lr', err) == ['6']
 
 
-def test_logs_scalars_and_images_to_tensorboard(run, write_run, workdir):
+def test_logs_scalars_and_images_to_tensorboard(run, write_run, workdir, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     code, _, err = run('train', '-opt', write_run(**{'logger.use_tb_logger': True, 'train.total_iter': 7}))
@@ -398,7 +401,15 @@ def test_logs_scalars_and_images_to_tensorboard(run, write_run, workdir):
     images = [tag for tag in events.Tags()['images'] if tag.startswith('photographs/')]
     assert images == ['photographs/5', 'photographs/6']
     shown = events.Images(images[0])[0]
-    assert (shown.step, shown.width, shown.height) == (7, 3 * 48, 40)
+    assert (shown.step, shown.width, shown.height) == (7, 4 * 48, 40)
+    strip = cv2.imdecode(np.frombuffer(shown.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
+    lq, output, gt, distance = np.hsplit(strip, 4)
+    paths = (tmp_path / f'data/Test/{role}/5.png' for role in ('input', 'target'))
+    assert all(np.array_equal(shown, cv2.imread(str(path))) for shown, path in zip((lq, gt), paths))
+    pair = [torch.from_numpy(each).permute(2, 0, 1)[None] / 255 for each in (output, gt)]
+    known = (255 * detail_distance(*pair)[0] / MAP_MAXIMUM).clamp(0, 255).byte().numpy()
+    assert known.std() > 5
+    assert np.array_equal(distance, cv2.applyColorMap(known, cv2.COLORMAP_MAGMA))
 
 
 def test_shows_a_progress_bar_on_a_terminal(run, write_run, workdir, monkeypatch):
