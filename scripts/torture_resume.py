@@ -140,7 +140,11 @@ def run(option_file: Path, folder: Path, processes: int = 1) -> None:
         RuntimeError: If it fails.
     """
     ended = Run(option_file, folder, processes)
-    if code := ended.wait(600):
+    code = ended.wait(600)
+    if code is None:
+        os.kill(ended.pid, signal.SIGKILL)
+        raise RuntimeError(f'did not end within 600 seconds:\n{ended.text()[-3000:]}')
+    if code != 0:
         raise RuntimeError(f'exit code {code}:\n{ended.text()[-3000:]}')
 
 

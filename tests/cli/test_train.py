@@ -203,6 +203,13 @@ def test_broken_data_is_one_line_that_names_it(run, write_options, lolv1, damage
     assert_one_line(code, err, message)
 
 
+def test_an_image_that_cannot_be_read_ends_a_run_that_prefetches(run, write_options, lolv1):
+    (lolv1 / 'our485/high/00001.png').write_bytes(b'damaged')
+    path = write_options(train__total_iter=20, datasets__train__prefetch_mode='cpu')
+    code, _, err = run('train', '-opt', path)
+    assert_one_line(code, err, 'high/00001.png cannot be read as an image')
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without a GPU')
 def test_a_missing_gpu_is_one_line(run, write_options):
     code, _, err = run('train', '-opt', write_options(num_gpu=1))
