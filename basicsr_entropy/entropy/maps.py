@@ -6,7 +6,7 @@ from basicsr_entropy.entropy.density import DensityOptions
 from basicsr_entropy.entropy.functional import spatial_divergence
 from basicsr_entropy.entropy.neighbors import neighbor_weights
 
-MAP_MAXIMUM = 0.6  # of what pictures show; hardly any pixel of a restored photograph reaches it
+MAP_MAXIMUM = 0.6  # end of the color scale of pictures of the map
 
 _OPTIONS = DensityOptions(unit_mass=True)
 

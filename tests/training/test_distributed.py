@@ -122,11 +122,8 @@ def test_a_folder_that_cannot_be_made_ends_all(write_options, workdir):
 
 def test_another_number_of_processes_goes_on_with_the_same_samples(run, write_options, workdir):
     """2 processes with 2 samples each, then 1 with 4, then 2 again train like 1 with 4 all along, but for rounding."""
-    loss = {
-        **STOCK,
-        'train__pixel_opt': {'type': 'L1Loss'},
-        'datasets__train__dataset_enlarge_ratio': 3,
-    }  # epochs of 12
+    epochs = {'datasets__train__dataset_enlarge_ratio': 3}  # of 12 samples
+    loss = {**STOCK, **epochs, 'train__pixel_opt': {'type': 'L1Loss'}}
 
     def losses_of(err):
         return [(int(number), float(value)) for number, value in re.findall(r'iter: +(\d+), .* l_pix: (\S+)', err)]
