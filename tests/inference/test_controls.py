@@ -42,9 +42,10 @@ def test_exposure_is_in_stops_of_linear_light(image, stops):
 @pytest.mark.parametrize('mean', [0.2, 0.45, 0.7])
 def test_brightness_is_the_mean_of_each_image(image, mean):
     enhanced = torch.stack((torch.rand_like(image[0]), 0.2 + 0.5 * image[1]))
-    bright = Controls(brightness=mean)(image, enhanced)
+    controls = Controls(brightness=mean, protect_highlights=0)
+    bright = controls(image, enhanced)
     torch.testing.assert_close(bright.mean(dim=(1, 2, 3)), torch.full((2,), mean), atol=1e-3, rtol=0)
-    alone = [Controls(brightness=mean)(image[i : i + 1], enhanced[i : i + 1]) for i in range(2)]
+    alone = [controls(image[i : i + 1], enhanced[i : i + 1]) for i in range(2)]
     torch.testing.assert_close(bright, torch.cat(alone))
 
 
