@@ -108,6 +108,7 @@ def launch(
     rows = -(-planes * height // (TASKS_PER_THREAD * threads))
     # at most two bands contribute to the gradient of a row, so that the order of the additions does not matter
     rows = max(min(rows, MAX_ROWS), MIN_ROWS, 2 * radius)
+    rows += rows % 2  # the kernel computes pairs of rows
     adding = Lock()
 
     def run(plane: int, first: int) -> None:

@@ -2,8 +2,9 @@
  *
  * One call processes a band of rows of one plane. Densities are sums over a window of `area` pixels, as in
  * divergences.py. A vector holds consecutive neighbor levels, so that a row of bins is a broadcast product and window
- * sums need no shuffles. The pixels of a segment (SEGMENT columns of a row) use common sums over rows, and process all
- * bins within reach of any of their windows.
+ * sums need no shuffles. The pixels of a segment (SEGMENT columns of PAIR rows) use common sums over rows, and process
+ * all bins within reach of any of their windows. Products are computed for BLOCK value levels at a time, column by
+ * column: this way the neighbor densities of a column and the gradients w.r.t. them stay in registers.
  *
  * Compiled separately for each combination of
  *   DIVERGENCE  hellinger | relative | cross | jensen_shannon | shannon
@@ -15,18 +16,23 @@
 #include <stdlib.h>
 #include <string.h>
 #ifdef __SSE__
-#include <xmmintrin.h>
+#include <immintrin.h>
 #endif
 
-enum { LANES = 8, PADDED = (LEVELS + LANES - 1) / LANES * LANES };
-enum { SEGMENT = 8, ROWS = 2 * RADIUS + 1, COLUMNS = SEGMENT + 2 * RADIUS };
+#if defined(__AVX512F__) && LEVELS > 8
+enum { LANES = 16 };
+#else
+enum { LANES = 8 };
+#endif
+enum { PADDED = (LEVELS + LANES - 1) / LANES * LANES };
+enum { SEGMENT = 8, PAIR = 2, ROWS = PAIR + 2 * RADIUS, COLUMNS = SEGMENT + 2 * RADIUS };
+enum { BLOCK = 2 }; /* more would no longer leave the sums of a block in the L1 cache */
 
 static const int radii[] = {RADII};
 enum { WINDOWS = sizeof(radii) / sizeof(radii[0]) };
 #define AREA(window) ((float)((2 * radii[window] + 1) * (2 * radii[window] + 1)))
 
-#define EPS 1e-10f      /* added to densities inside logarithms, as published */
-#define SMALLEST 2e-38f /* slightly above the smallest normal number */
+#define EPS 1e-10f /* added to densities inside logarithms, as published */
 #define INLINE static inline __attribute__((always_inline))
 #if RADIUS <= 3
 #define UNROLL _Pragma("GCC unroll 64")
@@ -36,25 +42,22 @@ enum { WINDOWS = sizeof(radii) / sizeof(radii[0]) };
 /* Compiler barrier: reloading densities is cheaper than keeping them, which would spill all registers. */
 #define RELOAD __asm__ volatile("" ::: "memory")
 
-typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef float vec __attribute__((vector_size(4 * LANES), may_alias));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES), may_alias));
+typedef float unaligned __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+#define ALIGNED _Alignas(64) /* vectors in two cache lines would take twice as long to load, and longer to reload */
 
 INLINE vec splat(float x) { return x - (vec){0}; }
 INLINE vec pick(ivec where, vec a, vec b) { return (vec)((where & (ivec)a) | (~where & (ivec)b)); }
-INLINE vec load(const float *from) { return *(const vec *)from; }
-INLINE void add_to(float *to, vec x) { *(vec *)to += x; }
-
-INLINE vec root(vec x) {
-#ifdef __AVX__
-    return __builtin_ia32_sqrtps256(x);
-#else
-    for (int k = 0; k < LANES; k++) x[k] = sqrtf(x[k]);
-    return x;
-#endif
-}
+INLINE vec load(const float *from) { return *(const unaligned *)from; }
+INLINE void store(float *to, vec x) { *(unaligned *)to = x; }
 
 INLINE float sum(vec x) {
-    return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
+    float part[LANES];
+    store(part, x);
+    for (int width = LANES / 2; width; width /= 2)
+        for (int k = 0; k < width; k++) part[k] += part[k + width];
+    return part[0];
 }
 
 /* e^x for x <= 0 as 2^n e^r with |r| <= log(2)/2, relative error 1e-7; 0 where the result would be subnormal */
@@ -86,11 +89,35 @@ struct bin {
     vec term, slope;
 };
 
+#ifdef __AVX__
+INLINE vec estimated_inverse_root(vec x) {
+#if defined(__AVX512F__) && LEVELS > 8
+    return (vec)_mm512_rsqrt14_ps((__m512)x);
+#else
+    return (vec)_mm256_rsqrt_ps((__m256)x);
+#endif
+}
+#endif
+
+/* 1 - sqrt(p/q), exactly 0 at equality; p q must be a normal number */
+INLINE vec one_less_root(vec p, vec q) {
+#ifdef __AVX__
+    /* estimate of 12 bits and a step of third order: several times faster than a root and a division */
+    const vec product = p * q, inverse = estimated_inverse_root(product), ratio = p * inverse;
+    const vec error = 1.0f - product * inverse * inverse;
+    const vec less = (1.0f - ratio) - ratio * (error * (0.5f + 0.375f * error));
+    return (vec)((ivec)less & (p != q));
+#else
+    vec root = p / q;
+    for (int k = 0; k < LANES; k++) root[k] = sqrtf(root[k]);
+    return 1.0f - root;
+#endif
+}
+
 INLINE struct bin hellinger(vec p, vec q, float area) {
     (void)area;
-    /* the lower bound keeps the slope finite where the prediction's density underflows */
-    const vec root_q = root(pick(q > SMALLEST, q, splat(SMALLEST))), difference = root_q - root(p);
-    return (struct bin){0.5f * difference * difference, 0.5f * difference / root_q};
+    const vec less = one_less_root(p, q);
+    return (struct bin){q * less * less, less}; /* twice the term and its slope */
 }
 
 INLINE struct bin relative(vec p, vec q, float area) {
@@ -122,6 +149,12 @@ enum divergences { is_hellinger, is_relative, is_cross, is_jensen_shannon, is_sh
 #define PASTE(a, b) a##b
 #define IS(name) PASTE(is_, name)
 enum { ROOT = IS(DIVERGENCE) == is_hellinger };
+/* Hellinger's distance needs the root of products of two densities, which must be normal numbers. Its densities are
+ * therefore multiplied by SCALE, so that such products are below 2^126, and FLOOR is added to all sums of densities. In
+ * the unit of a pixel's mass this is less than 1e-33, too little to count. */
+#define SCALE (0x1p63f / AREA(WINDOWS - 1))
+#define FLOOR (ROOT ? 1.2e-19f : 0)
+enum { FIRST_IMAGE = IS(DIVERGENCE) == is_shannon ? 1 : 0 }; /* the entropy is that of the prediction alone */
 /* the term is zero where the target has no mass, whatever the prediction */
 enum { TARGET_ONLY = IS(DIVERGENCE) == is_relative || IS(DIVERGENCE) == is_cross };
 
@@ -158,19 +191,25 @@ struct row {
     struct range value, neighbor; /* over the images that determine which bins are processed */
 };
 
-/* Workspace of a segment. ROWS indexes a ring buffer of the rows that the windows of the current row reach. Memory
+/* Workspace of a segment. ROWS indexes a ring buffer of the rows that the windows of the current rows reach. Memory
  * layout in the order of access: value densities of all columns per level, neighbor densities of all levels per
  * column. */
 struct work {
     const struct problem *problem;
     int plane;
     struct row row[ROWS];
-    float value[ROWS][ARRAYS][PADDED][COLUMNS];
-    float neighbor[ROWS][ARRAYS][COLUMNS][PADDED];
-    /* gradients accumulated so far w.r.t. the pixels' values, and w.r.t. each of their neighbor densities */
-    vec value_sum[ROWS][COLUMNS];
-    float neighbor_sum[ROWS][COLUMNS][PADDED];
-    vec slope[][WINDOWS][SEGMENT]; /* of the bins processed for the current row */
+    ALIGNED float value[ROWS][ARRAYS][PADDED][COLUMNS];
+    ALIGNED float neighbor[ROWS][ARRAYS][COLUMNS][PADDED];
+    /* gradient w.r.t. the joint densities, summed over value levels with the value's densities as weights, which gives
+     * the gradient w.r.t. neighbor densities, and with their derivatives */
+    ALIGNED float gradient[ROWS][COLUMNS][2][PADDED];
+    /* slope * factor is the gradient w.r.t. the prediction's window sum */
+    ALIGNED vec factor[WINDOWS][PAIR][SEGMENT];
+    union { /* for a block of value levels */
+        ALIGNED vec sums[BLOCK][2][WINDOWS][PAIR][COLUMNS];
+        vec spread[BLOCK][ROWS][COLUMNS];
+    };
+    ALIGNED vec slope[][WINDOWS][PAIR][SEGMENT]; /* of the bins processed for the current rows */
 };
 
 INLINE int ring(int y) { return (y + ROWS) % ROWS; } /* y >= -ROWS */
@@ -183,7 +222,8 @@ static void densities(const struct problem *problem, float h, float x, float sca
     const float nearest = fminf(fmaxf(rintf(x), 0), LEVELS - 1);
     const float distance = problem->unit_mass ? fabsf((nearest - x) * per_level) : 0;
     const float at_nearest = expf(-distance);
-    const ivec lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    ivec lane;
+    for (int k = 0; k < LANES; k++) lane[k] = k;
     vec mass = splat(0), slope_mass = splat(0);
     for (int i = 0; i < PADDED; i += LANES) {
         const ivec level = lane + i;
@@ -206,22 +246,22 @@ static void densities(const struct problem *problem, float h, float x, float sca
         }
         k = pick(level < LEVELS, k * scale, splat(0));
         decline *= k * per_level;
-        *(vec *)(density + i) = k;
-        if (slope) *(vec *)(slope + i) = decline;
+        store(density + i, k);
+        if (slope) store(slope + i, decline);
         mass += k;
         slope_mass += decline;
     }
     if (!problem->unit_mass) return;
     const float one = scale / sum(mass), drift = sum(slope_mass) / sum(mass);
     for (int i = 0; i < PADDED; i += LANES) {
-        if (slope) *(vec *)(slope + i) = one * (load(slope + i) - drift * load(density + i));
-        *(vec *)(density + i) *= one;
+        if (slope) store(slope + i, one * (load(slope + i) - drift * load(density + i)));
+        store(density + i, load(density + i) * one);
     }
 }
 
 static void fill_row(struct work *work, int first_column, int y) {
     const struct problem *problem = work->problem;
-    const float h = problem->bandwidth[work->plane], scale = problem->scale[work->plane];
+    const float h = problem->bandwidth[work->plane], scale = ROOT ? SCALE : problem->scale[work->plane];
     const int r = ring(y);
     work->row[r] = (struct row){{INFINITY, -INFINITY}, {INFINITY, -INFINITY}};
     memset(work->value[r], 0, sizeof(work->value[r]));
@@ -252,22 +292,27 @@ INLINE void reached(struct range range, float reach, int *first, int *last) {
     *last = (int)fminf(floorf(range.high + reach), LEVELS - 1);
 }
 
-/* Sums over the rows of each window, for every column: (image, window, column). */
-INLINE void sum_rows(const struct work *work, int y, int i, int j, vec sums[2][WINDOWS][COLUMNS]) {
-    UNROLL for (int x = 0; x < COLUMNS; x++) {
-        UNROLL for (int image = 0; image < 2; image++) {
+/* Sums over the rows of each window, for both rows and every column. */
+INLINE void sum_rows(struct work *work, const int *rows, int i, int count, int j) {
+    for (int x = 0; x < COLUMNS; x++) {
+        UNROLL for (int image = FIRST_IMAGE; image < 2; image++) {
             const int array = image ? Q : P;
-            vec total = splat(0);
-            int done = -1;
-            UNROLL for (int w = 0; w < WINDOWS; w++) {
-                UNROLL for (int dy = done + 1; dy <= radii[w]; dy++) {
-                    UNROLL for (int side = 0; side < (dy ? 2 : 1); side++) {
-                        const int r = ring(side ? y - dy : y + dy);
-                        total += work->value[r][array][i][x] * load(work->neighbor[r][array][x] + j);
+            vec b[ROWS];
+            UNROLL for (int r = 0; r < ROWS; r++) b[r] = load(work->neighbor[rows[r]][array][x] + j);
+            for (int level = 0; level < count; level++) {
+#define PRODUCT(r) (work->value[rows[r]][array][i + level][x] * b[r])
+                vec core = splat(FLOOR);
+                int w = 0;
+                UNROLL for (int k = 0; k <= RADIUS; k++) {
+                    const vec upper = core + PRODUCT(RADIUS - k);
+                    if (w < WINDOWS && radii[w] == k) {
+                        work->sums[level][image][w][0][x] = upper;
+                        work->sums[level][image][w][1][x] = core + PRODUCT(RADIUS + 1 + k);
+                        w++;
                     }
+                    core = upper + PRODUCT(RADIUS + 1 + k);
                 }
-                done = radii[w];
-                sums[image][w][x] = total;
+#undef PRODUCT
             }
         }
     }
@@ -279,11 +324,37 @@ INLINE vec sum_columns(const vec *columns, int center, int radius) {
     return total;
 }
 
-INLINE void process_row(struct work *work, int first_column, int y, int gradient) {
+/* Gradients w.r.t. the joint densities of every row and column, from the slopes of the windows that reach it. */
+INLINE void spread_slopes(
+    const vec slope[WINDOWS][PAIR][SEGMENT], const vec factor[WINDOWS][PAIR][SEGMENT], vec spread[ROWS][COLUMNS]) {
+    vec total[PAIR][COLUMNS] = {0};
+    int w = WINDOWS - 1;
+    UNROLL for (int k = RADIUS; k >= 0; k--) {
+        vec wider[PAIR][COLUMNS];
+        UNROLL for (int row = 0; row < PAIR; row++)
+            UNROLL for (int x = 0; x < COLUMNS; x++) wider[row][x] = total[row][x];
+        if (w >= 0 && radii[w] == k) {
+            UNROLL for (int row = 0; row < PAIR; row++) {
+                UNROLL for (int u = 0; u < SEGMENT; u++) {
+                    const vec each = slope[w][row][u] * factor[w][row][u];
+                    UNROLL for (int dx = -radii[w]; dx <= radii[w]; dx++) total[row][u + RADIUS + dx] += each;
+                }
+            }
+            w--;
+        }
+        UNROLL for (int x = 0; x < COLUMNS; x++) {
+            spread[RADIUS - k][x] = total[0][x] + wider[1][x];
+            spread[RADIUS + 1 + k][x] = total[1][x] + wider[0][x];
+        }
+    }
+}
+
+INLINE void process_rows(struct work *work, int first_column, int y, int height, int gradient) {
     const struct problem *problem = work->problem;
     const int width = problem->width, columns = width - first_column < SEGMENT ? width - first_column : SEGMENT;
-    const size_t here = ((size_t)work->plane * problem->height + y) * width + first_column;
 
+    int rows[ROWS];
+    for (int r = 0; r < ROWS; r++) rows[r] = ring(y - RADIUS + r);
     struct row all = work->row[0];
     for (int r = 1; r < ROWS; r++) {
         all.value = join(all.value, work->row[r].value);
@@ -295,70 +366,83 @@ INLINE void process_row(struct work *work, int first_column, int y, int gradient
     reached(all.neighbor, reach, &j_first, &j_last);
     const int groups = (j_last - j_first + LANES) / LANES;
     if (j_first > PADDED - groups * LANES) j_first = PADDED - groups * LANES;
+    const int levels = i_last - i_first + 1, blocks = (levels + BLOCK - 1) / BLOCK;
 
     /* per-bin terms, and their slopes for the gradient below */
-    vec totals[WINDOWS][SEGMENT] = {0};
+    vec totals[WINDOWS][PAIR][SEGMENT] = {0};
     int bins = 0;
-    for (int i = i_first; i <= i_last; i++) {
-        for (int g = 0; g < groups; g++, bins++) {
-            RELOAD;
-            vec sums[2][WINDOWS][COLUMNS];
-            sum_rows(work, y, i, j_first + g * LANES, sums);
-            UNROLL for (int w = 0; w < WINDOWS; w++) {
-                const float area = AREA(w);
-                UNROLL for (int u = 0; u < SEGMENT; u++) {
-                    const vec p = sum_columns(sums[0][w], u + RADIUS, radii[w]);
-                    const vec q = sum_columns(sums[1][w], u + RADIUS, radii[w]);
-                    const struct bin bin = DIVERGENCE(p, q, area);
-                    totals[w][u] += bin.term;
-                    if (gradient) work->slope[bins][w][u] = bin.slope;
+    for (int g = 0; g < groups; g++) {
+        for (int block = 0; block < blocks; block++) {
+            const int i = i_first + levels * block / blocks, count = i_first + levels * (block + 1) / blocks - i;
+            sum_rows(work, rows, i, count, j_first + g * LANES);
+            for (int level = 0; level < count; level++, bins++) {
+                UNROLL for (int w = 0; w < WINDOWS; w++) {
+                    const float area = AREA(w);
+                    for (int row = 0; row < PAIR; row++) {
+                        RELOAD;
+                        UNROLL for (int u = 0; u < SEGMENT; u++) {
+                            const vec p = sum_columns(work->sums[level][0][w][row], u + RADIUS, radii[w]);
+                            const vec q = sum_columns(work->sums[level][1][w][row], u + RADIUS, radii[w]);
+                            const struct bin bin = DIVERGENCE(p, q, area);
+                            totals[w][row][u] += bin.term;
+                            if (gradient) work->slope[bins][w][row][u] = bin.slope;
+                        }
+                    }
                 }
             }
         }
     }
 
-    float factor[WINDOWS][SEGMENT] = {0}; /* slope * factor is the gradient w.r.t. the prediction's window sum */
-    for (int u = 0; u < columns; u++) {
-        float mean = 0;
-        for (int w = 0; w < WINDOWS; w++) {
-            const float total = sum(totals[w][u]) / AREA(w), distance = ROOT ? sqrtf(total) : total;
-            mean += distance / WINDOWS;
-            if (!gradient) continue;
-            factor[w][u] = problem->upstream[here + u] / (WINDOWS * AREA(w));
-            if (ROOT) factor[w][u] *= distance > 0 ? 0.5f / distance : 0;
+    /* terms and slopes of Hellinger's distance are twice those of densities without the scale of the plane */
+    const float scale = ROOT ? 0.5f / SCALE * problem->scale[work->plane] : 1;
+    memset(work->factor, 0, sizeof(work->factor));
+    for (int row = 0; row < height; row++) {
+        const size_t here = ((size_t)work->plane * problem->height + y + row) * width + first_column;
+        for (int u = 0; u < columns; u++) {
+            float mean = 0;
+            for (int w = 0; w < WINDOWS; w++) {
+                const float per_pixel = scale / AREA(w), total = sum(totals[w][row][u]) * per_pixel;
+                const float distance = ROOT ? sqrtf(total) : total;
+                mean += distance / WINDOWS;
+                if (!gradient) continue;
+                float factor = problem->upstream[here + u] * per_pixel / WINDOWS;
+                if (ROOT) factor *= distance > 0 ? 0.5f / distance : 0;
+                work->factor[w][row][u] = splat(factor);
+            }
+            problem->map[here + u] = mean;
         }
-        problem->map[here + u] = mean;
     }
     if (!gradient) return;
 
     /* backpropagation from the slopes to the pixels of the windows */
     bins = 0;
-    for (int i = i_first; i <= i_last; i++) {
-        vec row_sums[ROWS][COLUMNS] = {0};
-        for (int g = 0; g < groups; g++, bins++) {
-            RELOAD;
-            const int j = j_first + g * LANES;
-            vec spread[COLUMNS] = {0}; /* gradient w.r.t. the densities of a column, over the windows that reach it */
-            int w = WINDOWS - 1;
-            UNROLL for (int dy = RADIUS; dy >= 0; dy--) {
-                if (w >= 0 && radii[w] == dy) {
-                    UNROLL for (int u = 0; u < SEGMENT; u++) {
-                        const vec slope = work->slope[bins][w][u] * factor[w][u];
-                        UNROLL for (int dx = -radii[w]; dx <= radii[w]; dx++) spread[u + RADIUS + dx] += slope;
-                    }
-                    w--;
+    for (int g = 0; g < groups; g++) {
+        const int j = j_first + g * LANES;
+        for (int block = 0; block < blocks; block++) {
+            const int i = i_first + levels * block / blocks, count = i_first + levels * (block + 1) / blocks - i;
+            for (int level = 0; level < count; level++, bins++) {
+                RELOAD;
+                spread_slopes(work->slope[bins], work->factor, work->spread[level]);
+            }
+            for (int x = 0; x < COLUMNS; x++) {
+                vec by_value[ROWS], by_slope[ROWS];
+                UNROLL for (int r = 0; r < ROWS; r++) {
+                    by_value[r] = load(work->gradient[rows[r]][x][0] + j);
+                    by_slope[r] = load(work->gradient[rows[r]][x][1] + j);
                 }
-                UNROLL for (int side = 0; side < (dy ? 2 : 1); side++) {
-                    const int r = ring(side ? y - dy : y + dy);
-                    UNROLL for (int x = 0; x < COLUMNS; x++) {
-                        row_sums[r][x] += spread[x] * load(work->neighbor[r][Q][x] + j);
-                        add_to(work->neighbor_sum[r][x] + j, spread[x] * work->value[r][Q][i][x]);
+                for (int level = 0; level < count; level++) {
+                    UNROLL for (int r = 0; r < ROWS; r++) {
+                        const vec spread = work->spread[level][r][x];
+                        by_value[r] += spread * work->value[rows[r]][Q][i + level][x];
+                        by_slope[r] += spread * work->value[rows[r]][Q_SLOPE][i + level][x];
                     }
+                }
+                UNROLL for (int r = 0; r < ROWS; r++) {
+                    store(work->gradient[rows[r]][x][0] + j, by_value[r]);
+                    store(work->gradient[rows[r]][x][1] + j, by_slope[r]);
                 }
             }
         }
-        for (int r = 0; r < ROWS; r++)
-            for (int x = 0; x < COLUMNS; x++) work->value_sum[r][x] += row_sums[r][x] * work->value[r][Q_SLOPE][i][x];
     }
 }
 
@@ -368,14 +452,15 @@ static void flush_row(struct work *work, int first_column, int y, float *grad_va
     for (int c = 0; c < COLUMNS; c++) {
         const int x = first_column - RADIUS + c;
         if (y < 0 || y >= work->problem->height || x < 0 || x >= work->problem->width) continue;
-        vec total = splat(0);
-        for (int j = 0; j < PADDED; j += LANES)
-            total += load(work->neighbor_sum[r][c] + j) * load(work->neighbor[r][Q_SLOPE][c] + j);
-        grad_value[x] += sum(work->value_sum[r][c]);
-        grad_neighbor[x] += sum(total);
+        vec to_value = splat(0), to_neighbor = splat(0);
+        for (int j = 0; j < PADDED; j += LANES) {
+            to_value += load(work->gradient[r][c][1] + j) * load(work->neighbor[r][Q][c] + j);
+            to_neighbor += load(work->gradient[r][c][0] + j) * load(work->neighbor[r][Q_SLOPE][c] + j);
+        }
+        grad_value[x] += sum(to_value);
+        grad_neighbor[x] += sum(to_neighbor);
     }
-    memset(work->value_sum[r], 0, sizeof(work->value_sum[r]));
-    memset(work->neighbor_sum[r], 0, sizeof(work->neighbor_sum[r]));
+    memset(work->gradient[r], 0, sizeof(work->gradient[r]));
 }
 
 INLINE void process_band(
@@ -383,13 +468,16 @@ INLINE void process_band(
     const int width = work->problem->width;
     for (int first_column = 0; first_column < width; first_column += SEGMENT) {
         for (int y = first_row - RADIUS; y < first_row + RADIUS; y++) fill_row(work, first_column, y);
-        for (int y = first_row; y < last_row + 2 * RADIUS; y++) {
+        for (int y = first_row; y < last_row + 2 * RADIUS; y += PAIR) {
             if (y < last_row) {
-                fill_row(work, first_column, y + RADIUS);
-                process_row(work, first_column, y, gradient);
+                for (int row = 0; row < PAIR; row++) fill_row(work, first_column, y + RADIUS + row);
+                process_rows(work, first_column, y, last_row - y < PAIR ? last_row - y : PAIR, gradient);
             }
-            const size_t at = (size_t)(y - first_row) * width; /* of row y - RADIUS, which no later window reaches */
-            if (gradient) flush_row(work, first_column, y - RADIUS, grad_value + at, grad_neighbor + at);
+            /* no later window reaches these rows */
+            for (int done = y; gradient && done < y + PAIR && done < last_row + 2 * RADIUS; done++) {
+                const size_t at = (size_t)(done - first_row) * width;
+                flush_row(work, first_column, done - RADIUS, grad_value + at, grad_neighbor + at);
+            }
         }
     }
 }
@@ -400,8 +488,10 @@ INLINE void process_band(
 int local_divergence(
     const struct problem *problem, int plane, int first_row, int last_row, float *grad_value, float *grad_neighbor) {
     const size_t bins = problem->upstream ? LEVELS * (PADDED / LANES) : 0;
-    struct work *work = calloc(1, sizeof(struct work) + bins * sizeof(work->slope[0]));
+    /* both sizes are multiples of 64, as they have to be */
+    struct work *work = aligned_alloc(64, sizeof(struct work) + bins * sizeof(work->slope[0]));
     if (!work) return -1;
+    memset(work, 0, sizeof(struct work));
     work->problem = problem;
     work->plane = plane;
 #ifdef __SSE__
