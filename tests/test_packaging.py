@@ -59,7 +59,7 @@ def test_metadata_of_the_wheel(wheel):
     assert metadata['License-Expression'] == 'Apache-2.0'
     assert metadata['Requires-Python'] == '<3.13,>=3.10'
     assert metadata.get_payload().strip() == (ROOT / 'README.md').read_text().strip()
-    extras = ['app', 'bench', 'dev', 'docs', 'heif', 'hub', 'lion', 'lpips', 'notebook', 'onnx', 'spandrel']
+    extras = ['app', 'bench', 'dev', 'docs', 'heif', 'hub', 'jpeg', 'lion', 'lpips', 'notebook', 'onnx', 'spandrel']
     assert sorted(metadata.get_all('Provides-Extra')) == extras
     assert 'basicsr-entropy = basicsr_entropy.cli:main' in wheel.read(f'{info}/entry_points.txt').decode()
 
