@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import Any
 
 import cv2
@@ -142,10 +141,14 @@ def _of_file(split: Split, role: str, name: str) -> tuple[int, str | None]:
     if file is None:
         return 3, None
     with file:
-        content = file.read()
-    try:
-        with of_any_size(), Image.open(BytesIO(content)) as header:
-            gray = Image.getmodebase(header.mode) == 'L'
-            return 4 if header.has_transparency_data else 1 if gray else 3, jpeg_damage(content)
-    except UnidentifiedImageError:
-        return 3, None
+        try:
+            with of_any_size(), Image.open(file) as header:
+                gray = Image.getmodebase(header.mode) == 'L'
+                channels = 4 if header.has_transparency_data else 1 if gray else 3
+                is_jpeg = header.format in ('JPEG', 'MPO')
+        except UnidentifiedImageError:
+            return 3, None
+        if not is_jpeg:  # the other files are read no further than their header
+            return channels, None
+        file.seek(0)
+        return channels, jpeg_damage(file.read())
