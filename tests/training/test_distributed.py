@@ -100,14 +100,20 @@ def test_no_process_outlives_the_launcher(start):
     assert re.search(r'rank \d ends: its launcher \(process \d+\) has ended', output.read_text())
 
 
-def test_a_full_disk_of_one_process_ends_all(start):
+def test_a_full_disk_of_one_process_ends_all(start, workdir):
     launcher, ranks, output = start(logger__save_checkpoint_freq=1)
     (first,) = (rank for rank in ranks if b'\0RANK=0\0' in Path(f'/proc/{rank}/environ').read_bytes())
-    resource.prlimit(first, resource.RLIMIT_FSIZE, (50_000, 50_000))  # more than its log, less than its weights
+    weights, state = (
+        (workdir / f'experiments/tiny/{each}').stat().st_size
+        for each in ('models/net_g_1.pth', 'training_states/1.state')
+    )
+    # the state does not fit whenever the limit comes, also between weights and state of one checkpoint
+    limit = (weights + state) // 2
+    resource.prlimit(first, resource.RLIMIT_FSIZE, (limit, limit))
     wait_for_all(ranks)
     assert launcher.wait(60) != 0
     text = output.read_text()
-    full = r'could not write \S+/experiments/tiny/models/net_g_\d+\.pth; is the disk full\?'
+    full = r'could not write \S+/experiments/tiny/training_states/\d+\.state; is the disk full\?'
     assert len(re.findall(f'^basicsr-entropy: error: {full}', text, re.MULTILINE)) == 1
     assert len(re.findall(f'^basicsr-entropy: error: rank 1 ends: rank 0 failed: {full}', text, re.MULTILINE)) == 1
 
