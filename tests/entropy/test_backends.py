@@ -95,6 +95,7 @@ def test_agrees_with_the_exact_values_and_gradients(backend, pair, levels, diver
     [
         {'levels': 13},
         {'windows': (9, 1)},
+        {'windows': (1,)},
         {'kernel': 'sech'},
         {'kernel': 'gaussian', 'bandwidth': 0.8},
         {'unit_mass': True},
@@ -123,6 +124,13 @@ def test_agrees_on_several_planes_and_gray():
 def test_agrees_where_neighbor_values_are_out_of_range(backend, unit_mass):
     weights = torch.tensor([[1.0, -1, 1], [-1, 0, 1], [-1, 1, -0.9]])  # of sum 0.1: neighbor values far out of range
     agree(near(place(backend)[1]), 'hellinger', backend, weights, levels=10, unit_mass=unit_mass)
+
+
+@pytest.mark.parametrize('kernel', KERNELS)
+def test_agrees_on_single_pixels_without_mass_where_the_target_has_it(kernel):
+    _, target = near((25, 21))
+    pred = (target + 0.8) % 1  # 15 levels away or 4, where the Gaussian kernel underflows or is tiny
+    agree((pred, target), 'hellinger', 'compiled', levels=20, kernel=kernel, windows=(1,))
 
 
 @pytest.mark.parametrize('kernel', KERNELS)

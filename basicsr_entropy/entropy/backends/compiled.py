@@ -4,17 +4,18 @@
 with a number of levels and a set of windows, and cached in $XDG_CACHE_HOME/basicsr_entropy (~/.cache by default).
 
 It is fast because only the bins within reach of a window's pixels are visited, value and gradient are computed in one
-pass, and all partial sums stay in the L1 cache.
+pass, and all partial sums stay in the L1 cache. Hellinger's distance of windows of one pixel is computed from sums over
+levels, without joint bins.
 
 Truncation error. A kernel has less than t = `TRUNCATED_MASS` = 1.5e-5 of its mass beyond its reach r (`Kernel.reach`
-bandwidths, both sides). Bins within r of the window's values in both dimensions are visited, so the mass P_c of a
-density outside the visited bins is below 2 t. With a total mass of at most 1 and e = 1e-10, a window's divergence D
+bandwidths, both sides). Bins within r of one of the window's pixels in both dimensions are visited, so the mass P_c of
+a density outside the visited bins is below 2 t. With a total mass of at most 1 and e = 1e-10, a window's divergence D
 changes as follows:
 
-* relative, cross (bins within r of the target's values are visited): |dD| <= P_c max |log((p + e)/(q + e))| over the
+* relative, cross (bins within r of the target's pixels are visited): |dD| <= P_c max |log((p + e)/(q + e))| over the
   other bins, at most 2 t log(1/e) = 7e-4 for distant predictions. If no value in the window differs from the target's
   by more than d levels, the ratio is at most e^(2 d/h) and |dD| <= 2 t * 2 d/h.
-* hellinger (within r of either image's values): D^2 decreases by at most (P_c + Q_c)/2 <= 2 t, and by at most
+* hellinger (within r of either image's pixels): D^2 decreases by at most (P_c + Q_c)/2 <= 2 t, and by at most
   2 t (e^(d/h) - 1)^2 / 2 if the images are within d levels: near the target the error vanishes with D^2 itself.
 * jensen_shannon (likewise): |dD| <= log(2) (P_c + Q_c)/2 <= 1.4 t.
 * shannon: its terms weight the tail by its logarithm, so bins are visited within 1.3 r (for the logistic kernel a mass
@@ -47,7 +48,7 @@ from basicsr_entropy.entropy.backends.operators import Settings
 from basicsr_entropy.entropy.kernels import KERNELS, reach_for
 
 SOURCE = Path(__file__).with_name('local_divergence.c')
-FLAGS = '-std=c11 -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -fPIC -shared -w'
+FLAGS = '-std=c11 -O3 -fno-math-errno -fno-trapping-math -fno-signed-zeros -ffp-contract=fast -fPIC -shared -w'
 COMPILATION_TIMEOUT = 300  # seconds
 TASKS_PER_THREAD = 4  # bands of rows per thread, for an even load
 MIN_ROWS, MAX_ROWS = 16, 128  # rows of a band
