@@ -287,6 +287,7 @@ def main() -> None:
     parser.add_argument('--iterations', type=int, default=60)
     parser.add_argument('--seed', type=int, default=0, help='of the moments')
     args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job would start its runs to ignore it
     random.seed(args.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

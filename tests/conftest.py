@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -20,6 +21,11 @@ import basicsr_entropy  # noqa: F401  (registers)
 from helpers import FIXTURES, train_options, write_pairs
 
 from basicsr_entropy import cli
+
+# Shells start background jobs with SIGINT ignored, and nohup any with SIGHUP; the tests send both.
+for each, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(each) == signal.SIG_IGN:
+        signal.signal(each, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,8 @@ class StopRequested(BaseException):
 class StopSignals:
     """Context in which the signals of `STOPPING` are noted; a second Ctrl+C ends the process at once.
 
-    Only in the main thread, where Python handles signals; elsewhere it notes none.
+    Only in the main thread, where Python handles signals; elsewhere it notes none. Signals that the process was started
+    to ignore stay ignored, such as SIGHUP under `nohup`, and SIGINT in a background job of a script.
 
     Args:
         launched: Whether a launcher started this process, which then forwards signals.
@@ -38,7 +39,8 @@ class StopSignals:
 
     def __enter__(self) -> 'StopSignals':
         if threading.current_thread() is threading.main_thread():
-            self._before = {each: signal.signal(each, self._note) for each in STOPPING}
+            heard = [each for each in STOPPING if signal.getsignal(each) != signal.SIG_IGN]
+            self._before = {each: signal.signal(each, self._note) for each in heard}
         return self
 
     def __exit__(self, *_: object) -> None:

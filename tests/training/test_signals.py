@@ -40,3 +40,18 @@ def test_a_signal_leaves_what_changes_nothing():
         with pytest.raises(StopRequested), signals.interruptible():
             raise AssertionError  # it does not begin, since the signal has come before
         assert signals.received == signal.SIGUSR1
+
+
+def test_a_signal_that_the_process_was_started_to_ignore_stays_ignored():
+    """As `nohup` starts it."""
+    text = """
+import os, signal
+from basicsr_entropy.training.signals import StopSignals
+with StopSignals() as signals:
+    os.kill(os.getpid(), signal.SIGHUP)
+    print(signals.received, flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(signals.received.name, flush=True)
+"""
+    result = subprocess.run(['nohup', sys.executable, '-c', text], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, 'None\nSIGTERM\n'), result.stderr
