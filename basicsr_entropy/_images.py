@@ -10,6 +10,7 @@ from PIL import Image
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 _UPRIGHT = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # honors the EXIF orientation; IMREAD_UNCHANGED does not
+_JPEG_START = b'\xff\xd8'
 
 
 def decode_image(content: bytes, name: str, flags: int = _UPRIGHT) -> np.ndarray:
@@ -41,8 +42,10 @@ def decode_image(content: bytes, name: str, flags: int = _UPRIGHT) -> np.ndarray
     return image
 
 
-def verifies_jpeg() -> bool:
-    """Whether the library for `jpeg_damage` is there."""
+def verifies_jpeg(start: bytes = _JPEG_START) -> bool:
+    """Whether `jpeg_damage` looks at a file that begins so: at JPEG files, if its library is there."""
+    if not start.startswith(_JPEG_START):
+        return False
     try:
         import simplejpeg  # noqa: F401
     except ImportError:
@@ -63,7 +66,7 @@ def jpeg_damage(content: bytes) -> str | None:
         The message; None without one, for other formats, for JPEG files that this decoder does not know (such as CMYK),
         and without the extra.
     """
-    if not content.startswith(b'\xff\xd8') or not verifies_jpeg():
+    if not verifies_jpeg(content):
         return None
     import simplejpeg
 

@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from basicsr_entropy._images import jpeg_damage, of_any_size, to_float
+from basicsr_entropy._images import jpeg_damage, of_any_size, to_float, verifies_jpeg
 from basicsr_entropy.data.checks import scenes
 from basicsr_entropy.data.sets.pairing import ROLES, Pair
 from basicsr_entropy.data.sets.splits import Split
@@ -145,10 +145,8 @@ def _of_file(split: Split, role: str, name: str) -> tuple[int, str | None]:
             with of_any_size(), Image.open(file) as header:
                 gray = Image.getmodebase(header.mode) == 'L'
                 channels = 4 if header.has_transparency_data else 1 if gray else 3
-                is_jpeg = header.format in ('JPEG', 'MPO')
         except UnidentifiedImageError:
             return 3, None
-        if not is_jpeg:  # the other files are read no further than their header
-            return channels, None
         file.seek(0)
-        return channels, jpeg_damage(file.read())
+        start = file.read(2)  # most files need not be read once more
+        return channels, jpeg_damage(start + file.read()) if verifies_jpeg(start) else None
