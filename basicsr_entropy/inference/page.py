@@ -148,7 +148,7 @@ def enhance(
         steps: Network function evaluations.
         seed: Seed of the first sample.
         samples: Number of samples.
-        stop: Called before each evaluation, on a tile or the image; raises `Stopped` to end the job.
+        stop: Called at first and before each evaluation, on a tile or the image; raises `Stopped` to end the job.
         progress: Called as progress((done, total), description) after each step.
 
     Yields:
@@ -158,6 +158,7 @@ def enhance(
         gr.Error: Shown on the page: an option is out of its range, or memory does not suffice.
         Stopped: Raised by `stop`.
     """
+    stop()
     start = time.perf_counter()
     rgb = image_to_tensor(result.photograph.pixels).rgb
     height, width = rgb.shape[-2:]
@@ -279,7 +280,7 @@ def build_app(enhancer: Enhancer, model: str, controls: Controls = Controls()) -
             return {**shown, state: result, start: gr.Button(visible=False), cancel: gr.Button(visible=True)}
 
         def run(
-            result: Result,
+            result: Result,  # or None once the job is to stop
             sampler: SamplerType,
             steps: int,
             seed: int | None,  # None if the field is empty
@@ -343,8 +344,10 @@ def build_app(enhancer: Enhancer, model: str, controls: Controls = Controls()) -
 
         emptied = [state, chosen, preview, *outcome]
         adjusted, written = [state, chosen, *sliders], {'queue': True, 'show_progress': 'minimal'}
-        upload.change(show_upload, upload, emptied, show_progress='hidden')
-        started = start.click(begin, [upload, sampler, steps], [*emptied, start, cancel], show_progress='hidden')
+        # one queue: a job of a photograph that is still being read begins after the page has been emptied for it
+        in_order = {'concurrency_id': 'read', 'concurrency_limit': 1, 'show_progress': 'hidden'}
+        upload.change(show_upload, upload, emptied, **in_order)
+        started = start.click(begin, [upload, sampler, steps], [*emptied, start, cancel], **in_order)
         ran = started.success(
             run,
             [state, sampler, steps, seed, samples, *sliders],

@@ -82,10 +82,20 @@ def click(page, name):
     page.get_by_role('button', name=name, exact=True).click()
 
 
+def fill(page, label, value):
+    """Fills a field; again where one that has just been opened takes its initial value afterwards."""
+    field = page.get_by_label(label)
+    for _ in range(50):
+        field.fill(str(value))
+        page.wait_for_timeout(100)
+        if field.input_value() == str(value):
+            field.press('Tab')
+            return
+    pytest.fail(f'{label} does not keep {value}')
+
+
 def set_number(page, name, value):
-    field = page.get_by_label(f'number input for {name}')
-    field.fill(str(value))
-    field.press('Tab')
+    fill(page, f'number input for {name}', value)
 
 
 def before_and_after(page):
@@ -112,9 +122,9 @@ def wait_for_download(page):
 @needs_chromium
 def test_enhances_a_dropped_photograph(page, enhancer, night, tmp_path):
     click(page, 'Sampling ▼')
-    page.get_by_label('Seed').fill('7')
+    fill(page, 'Seed', 7)
     drop(page, night)
-    page.get_by_label('Input').first.wait_for()  # the upload is shown before it is enhanced
+    page.locator('#input img').wait_for()  # the upload is shown before it is enhanced
     click(page, 'Enhance')
     page.get_by_text('40 x 48 pixels, 2 evaluations, ').wait_for()  # upright, as EXIF says
     for shown in before_and_after(page):
@@ -125,6 +135,49 @@ def test_enhances_a_dropped_photograph(page, enhancer, night, tmp_path):
     dark, bright = read_photograph(night), read_photograph(tmp_path / 'bright.png')
     assert (bright.exif, bright.orientation) == (dark.exif, dark.orientation)
     assert np.array_equal(bright.pixels, enhancer.changed(seed=7)(dark.pixels))
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_enhances_a_photograph_that_is_still_being_read(page, night, monkeypatch):
+    from basicsr_entropy.inference import page as module
+
+    read, log = module.read_upload, []
+
+    def slowly(path):
+        log.append('begins')
+        time.sleep(1)
+        log.append('ends')
+        return read(path)
+
+    monkeypatch.setattr(module, 'read_upload', slowly)
+    drop(page, night)
+    page.get_by_text('night').first.wait_for()
+    click(page, 'Enhance')
+    page.get_by_text('40 x 48 pixels, 2 evaluations, ').wait_for()
+    wait_for_download(page)
+    assert log == ['begins', 'ends'] * 2  # or the first, which empties the page, may end after the job has begun
+
+
+@pytest.mark.browser
+@needs_chromium
+def test_a_photograph_replaced_while_its_job_waits_is_not_enhanced(page, evaluations, night):
+    drop(page, night)
+    page.locator('#input img').wait_for()
+    set_number(page, 'Samples', 4)
+    other = page.context.browser.new_page()
+    other.goto(page.url)
+    drop(other, night)
+    other.locator('#input img').wait_for()
+    click(page, 'Enhance')
+    while not evaluations:
+        page.wait_for_timeout(50)
+    click(other, 'Enhance')
+    other.get_by_role('button', name='Cancel').wait_for()
+    other.get_by_label('Clear').or_(other.get_by_label('Remove')).first.click()
+    other.locator('#input img').wait_for(state='detached')
+    click(page, 'Cancel')
+    other.get_by_text('Cancelled.').wait_for()
 
 
 @pytest.mark.browser
