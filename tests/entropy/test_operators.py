@@ -137,6 +137,30 @@ def test_transforms_of_torch_func(backend, reduction):
         torch.func.jvp(total, (pred,), (pred,))
 
 
+@pytest.mark.filterwarnings('error')  # PyTorch warns where it loops over a batch
+@pytest.mark.parametrize('backend', ['eager', 'compiled', 'triton'])
+@pytest.mark.parametrize('reduction', ['mean', 'none'])
+@pytest.mark.parametrize('dims', [(0, None), (None, 1), (3, 2)], ids=str)
+def test_vmap_over_any_dimension_of_either_image(backend, reduction, dims):
+    loss, pair = entropy_loss(backend, reduction=reduction, levels=[2, 5]), images(backend)
+    batches = [
+        image if dim is None else torch.stack([scale * image for scale in (1, 0.9, 0.8)], dim)
+        for image, dim in zip(pair, dims)
+    ]
+    each = [
+        [image if dim is None else image.select(dim, index) for image, dim in zip(batches, dims)] for index in range(3)
+    ]
+
+    def total(pred, target):
+        return loss(pred, target).sum()
+
+    with_gradient = torch.func.grad_and_value(total)
+    gradients, values = torch.func.vmap(with_gradient, dims)(*batches)
+    expected = [with_gradient(*items) for items in each]
+    torch.testing.assert_close(values, torch.stack([value for _, value in expected]))
+    torch.testing.assert_close(gradients, torch.stack([gradient for gradient, _ in expected]))
+
+
 @pytest.mark.parametrize('backend', ['compiled', 'triton'])
 @pytest.mark.parametrize('reduction', ['mean', 'none'])
 def test_second_derivatives_of_fused_backends_are_an_error(backend, reduction):

@@ -51,7 +51,7 @@ def local_divergence(
     if fused is None:
         result = eager.local_divergence(images, bandwidth, scale, settings)
     elif weight is not None and torch.is_grad_enabled() and any(image.requires_grad for image in images[:2]):
-        return fused.sum(*images, bandwidth, scale, weight, *settings)[0]
+        return fused.sum(*images, bandwidth, scale, weight, *settings)[0].sum()
     else:
         result = fused.map(*images, bandwidth, scale, *settings)
     return result if weight is None else (result * weight).sum()

@@ -4,8 +4,8 @@ A fused backend has two operators of torch.library, so that torch.compile, torch
 
 * `<backend>_map`: the map. Its gradient takes a second pass, because the upstream gradient is known in the backward
   pass only.
-* `<backend>_sum`: a weighted sum of the map, and its gradient. The weights are known in advance, so that one pass is
-  enough.
+* `<backend>_sum`: the weighted sum of each plane of the map, and its gradient. The weights are known in advance, so
+  that one pass is enough.
 """
 
 from collections.abc import Callable, Sequence
@@ -50,9 +50,9 @@ class FusedBackend(NamedTuple):
 
     Attributes:
         map: (*images, bandwidth, scale, *settings) -> map (P, H, W).
-        sum: (*images, bandwidth, scale, weight, *settings) -> sum of the map times the weight (P, H, W), and its
-            gradients w.r.t. the prediction's values and neighbor values, (P, H, W) each. Only the sum is
-            differentiable.
+        sum: (*images, bandwidth, scale, weight, *settings) -> sums of the map times the weight (P, H, W) over each
+            plane, (P,), and their gradients w.r.t. the prediction's values and neighbor values, (P, H, W) each. Only
+            the sums are differentiable.
     """
 
     map: Callable[..., torch.Tensor]
@@ -79,7 +79,7 @@ def define_operators(backend: str, launch: Launch) -> None:
     def sum_operator(tensors: Sequence[torch.Tensor], settings: Settings) -> tuple[torch.Tensor, ...]:
         *images, bandwidth, scale, weight = _checked(backend, *tensors)
         result = launch(images, bandwidth, scale, settings, weight)
-        return (result.map * weight).sum(), *result.gradients
+        return (result.map * weight).sum(dim=(1, 2)), *result.gradients
 
     @map_operator.register_fake
     def _(pred_value: torch.Tensor, *_: Any) -> torch.Tensor:
@@ -88,7 +88,7 @@ def define_operators(backend: str, launch: Launch) -> None:
     @sum_operator.register_fake
     def _(pred_value: torch.Tensor, *_: Any) -> tuple[torch.Tensor, ...]:
         gradients = [torch.empty_like(pred_value, memory_format=torch.contiguous_format) for _ in range(2)]
-        return pred_value.new_empty(()), *gradients
+        return pred_value.new_empty(len(pred_value)), *gradients
 
     def map_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.save_for_backward(*inputs[:6])
@@ -106,7 +106,7 @@ def define_operators(backend: str, launch: Launch) -> None:
 
     def sum_backward(ctx: Any, grad: torch.Tensor, *_: Any) -> tuple[Any, ...]:
         *sources, grad_value, grad_neighbor = ctx.saved_tensors
-        gradients = (first_order_only(each, *sources) * grad for each in (grad_value, grad_neighbor))
+        gradients = (first_order_only(each, *sources) * grad[:, None, None] for each in (grad_value, grad_neighbor))
         return *gradients, *[None] * (5 + len(Settings._fields))
 
     weighted_sum = differentiable(sum_operator, sum_context, sum_backward)

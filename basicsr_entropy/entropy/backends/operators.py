@@ -54,6 +54,9 @@ def operator(name: str, returns: str, further: Sequence[str] = ()) -> Callable[[
         name: Name of the operator.
         returns: What it returns, in the language of schemas, such as '(Tensor, Tensor)'.
         further: Names of tensors that it takes after images, bandwidth and scale.
+
+    In all tensors, planes are the third dimension from the end, or the first where there are less than three. They do
+    not depend on each other, so `torch.func.vmap` adds those of a batch to one another.
     """
     tensors = ', '.join([_TENSORS, *(f'Tensor {each}' for each in further)])
     schema, count = f'({tensors}, {_SETTINGS}) -> {returns}', len(Settings._fields)
@@ -62,9 +65,33 @@ def operator(name: str, returns: str, further: Sequence[str] = ()) -> Callable[[
         def operate(*arguments: Any) -> Any:
             return compute(arguments[:-count], Settings(*arguments[-count:]))
 
-        return torch.library.custom_op(f'basicsr_entropy::{name}', operate, mutates_args=(), schema=schema)
+        defined = torch.library.custom_op(f'basicsr_entropy::{name}', operate, mutates_args=(), schema=schema)
+
+        @defined.register_vmap
+        def _(info: Any, dims: tuple[int | None, ...], *arguments: Any) -> Any:
+            tensors = [_folded(*each, info.batch_size) for each in zip(arguments[:-count], dims)]
+            results = defined(*tensors, *arguments[-count:])
+            if isinstance(results, torch.Tensor):
+                return _unfolded(results, info.batch_size)
+            return tuple(zip(*(_unfolded(each, info.batch_size) for each in results)))
+
+        return defined
 
     return define
+
+
+def _folded(tensor: torch.Tensor, batch_dim: int | None, batch_size: int) -> torch.Tensor:
+    """A tensor with the planes of all items of a batch; without a batch dimension every item has its planes."""
+    if batch_dim is None:
+        tensor, batch_dim = tensor.expand(batch_size, *tensor.shape), 0
+    planes = max(tensor.ndim - 4, 0)
+    return tensor.movedim(batch_dim, planes).flatten(planes, planes + 1)
+
+
+def _unfolded(tensor: torch.Tensor, batch_size: int) -> tuple[torch.Tensor, int]:
+    """A tensor with a batch dimension, and that dimension."""
+    planes = max(tensor.ndim - 3, 0)
+    return tensor.unflatten(planes, (batch_size, tensor.shape[planes] // batch_size)), planes
 
 
 def differentiable(
