@@ -112,6 +112,11 @@ def test_agrees_with_every_option(backend, options):
     agree(near(place(backend)[1]), 'hellinger', backend, **{'levels': 10, **options})
 
 
+@pytest.mark.parametrize('size', [(1, 17), (17, 1)])
+def test_agrees_on_windows_whose_sums_take_several_products(size):
+    agree(near(size), 'hellinger', 'triton', levels=3, windows=(3, 15))
+
+
 def test_agrees_on_several_planes_and_gray():
     for backend in FAST:
         _, size = place(backend)

@@ -21,6 +21,7 @@ from basicsr_entropy.entropy.backends.operators import Settings
 from basicsr_entropy.entropy.kernels import reach_for
 
 BLOCK = 16  # levels per side of a block of bins: the minimum size of a matrix product
+MAX_PIXELS = 128  # that a matrix product adds to a window; more take too much shared memory
 
 
 def launch(
@@ -56,17 +57,31 @@ define_operators('triton', launch)
 
 def constants(settings: Settings, precision: str) -> dict[str, Any]:
     """Compile-time arguments of the kernel, and its number of warps."""
+    nested = _nested(settings.radii)
     return {
         'DIVERGENCE': settings.divergence,
         'KERNEL': settings.kernel,
         'LEVELS': settings.levels,
         'UNIT_MASS': settings.unit_mass,
         'TARGET_ONLY': settings.divergence in ('relative', 'cross'),
-        'RADII': tuple(settings.radii),
+        'RADII': tuple(nested),
+        'COUNTS': tuple(int(each in settings.radii) for each in nested),
+        'WINDOWS': len(settings.radii),
         'BLOCK': BLOCK,
         'PRECISION': precision,
         'num_warps': 1 if settings.radii[-1] <= 2 else 4,
     }
+
+
+def _nested(radii: Sequence[int]) -> list[int]:
+    """The radii, and more between them where a window would add more than `MAX_PIXELS` to the next smaller one."""
+    result: list[int] = []
+    for radius in radii:
+        while not result or result[-1] < radius:
+            inner = (2 * result[-1] + 1) ** 2 if result and result[-1] > 0 else 0
+            fitting = [each for each in range(radius + 1) if 0 < (2 * each + 1) ** 2 - inner <= MAX_PIXELS]
+            result.append(fitting[-1])
+    return result
 
 
 def _precision(device: torch.device) -> str:
@@ -95,7 +110,9 @@ def _local_divergence(
     LEVELS: tl.constexpr,
     UNIT_MASS: tl.constexpr,
     TARGET_ONLY: tl.constexpr,  # terms are zero where the target has no mass, whatever the prediction
-    RADII: tl.constexpr,  # of the windows, ascending
+    RADII: tl.constexpr,  # of nested windows, ascending
+    COUNTS: tl.constexpr,  # for each of them, whether it counts
+    WINDOWS: tl.constexpr,  # number of those that count
     BLOCK: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
@@ -108,7 +125,7 @@ def _local_divergence(
     far = tl.maximum(reach * h, 1.0)
     COUNT: tl.constexpr = len(RADII)
 
-    # tuples have an element per window, for the pixels that it adds to the next smaller one
+    # tuples have an element per radius, for the pixels that a window adds to the next smaller one
     p_value, p_neighbor, q_value, q_neighbor = (), (), (), ()
     p_value_norm, p_neighbor_norm, q_value_norm, q_neighbor_norm = (), (), (), ()
     i_first, i_last, j_first, j_last = LEVELS - 1, 0, LEVELS - 1, 0
@@ -159,11 +176,14 @@ def _local_divergence(
                 p_sum = tl.dot(tl.trans(a_p[n]), b_p, p_sum, input_precision=PRECISION)
                 q_sum = tl.dot(tl.trans(a_q[n]), b, q_sum, input_precision=PRECISION)
                 p, q = p_sum, q_sum
-            term, slope = _bin(p, q, (2 * RADII[n] + 1) * (2 * RADII[n] + 1), DIVERGENCE)
-            totals += (last_totals[n] + tl.sum(term),)
+            if COUNTS[n]:
+                term, slope = _bin(p, q, (2 * RADII[n] + 1) * (2 * RADII[n] + 1), DIVERGENCE)
+                totals += (last_totals[n] + tl.sum(term),)
+            else:
+                totals += (last_totals[n],)
             for m in tl.static_range(COUNT):
                 gradient, other = last_to_value[n * COUNT + m], last_to_neighbor[n * COUNT + m]
-                if upstream is not None and (m == n or (m < n and RADII[m] > 0)):
+                if upstream is not None and COUNTS[n] and (m == n or (m < n and RADII[m] > 0)):
                     # both are products with the slope, not its transpose: it needs one layout only
                     gradient += tl.sum(_product(a_q_slope[m], slope, PRECISION) * b_q[m], 1)
                     other += tl.sum(_product(a_q[m], slope, PRECISION) * b_q_slope[m], 1)
@@ -172,11 +192,11 @@ def _local_divergence(
     divergence, weights = 0.0, ()
     for n in tl.static_range(COUNT):
         area = (2 * RADII[n] + 1) * (2 * RADII[n] + 1)
-        distance, weight = totals[n] / area, per_level / (COUNT * area)
+        distance, weight = totals[n] / area, per_level / (WINDOWS * area)
         if DIVERGENCE == 'hellinger':
             distance = tl.sqrt(distance)
             weight *= tl.where(distance > 0, 0.5 / tl.maximum(distance, 1e-30), 0.0)
-        divergence += distance / COUNT
+        divergence += distance / WINDOWS
         weights += (weight,)
     tl.store(result + here, divergence)
     if upstream is not None:
