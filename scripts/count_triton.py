@@ -4,8 +4,9 @@
 
 The kernel is compiled for an NVIDIA GPU of the given compute capability and assembled by Triton's own ptxas. A program
 is one warp, and computes one pixel; `loop` counts the instructions for one block of bins, `mma` and `mufu` those of
-them for matrix products and for roots, exponentials and reciprocals. The number of blocks depends on the images; it is
-counted on photographs bundled with scikit-image.
+them for matrix products and for roots, exponentials and reciprocals; parts of a loop that ptxas moves out of it, as it
+does without the gradient, are missed. The number of blocks depends on the images; it is counted on photographs bundled
+with scikit-image.
 """
 
 import argparse
@@ -28,7 +29,9 @@ from triton.compiler import ASTSource
 
 from basicsr_entropy.entropy.backends import triton_kernel
 from basicsr_entropy.entropy.backends.operators import Settings
+from basicsr_entropy.entropy.density import DensityOptions
 from basicsr_entropy.entropy.kernels import reach_for
+from basicsr_entropy.entropy.neighbors import neighbor_values, neighbor_weights
 
 TOOLS = Path(triton.__file__).parent / 'backends/nvidia/bin'
 SETTINGS = {
@@ -106,14 +109,11 @@ def blocks(settings: Settings, content: str) -> float:
     """Mean number of blocks of bins per pixel of the benchmark's images: photograph | dark | noise."""
     from benchmark_entropy import Case, images
 
-    from basicsr_entropy.entropy import neighbor_weights
-
-    top, far = settings.levels - 1, 0.5 * reach_for(settings.divergence, settings.kernel)
+    top, far = settings.levels - 1, DensityOptions().bandwidth * reach_for(settings.divergence, settings.kernel)
     pair = [image.clamp(0, 1) * top for image in images(Case(batch=8, content=content), 'cpu')]
     weights = neighbor_weights('gaussian')
-    weights = (weights / weights.sum()).float().expand(3, 1, 3, 3)
     result = 1
-    for values in (pair, [torch.nn.functional.conv2d(image, weights, padding=1, groups=3) for image in pair]):
+    for values in (pair, [neighbor_values(image, weights) for image in pair]):
         side = 2 * settings.radii[-1] + 1
         low = -max_pool2d(-torch.minimum(*values), side, 1, side // 2)
         high = max_pool2d(torch.maximum(*values), side, 1, side // 2)

@@ -56,7 +56,7 @@ def operator(name: str, returns: str, further: Sequence[str] = ()) -> Callable[[
         further: Names of tensors that it takes after images, bandwidth and scale.
 
     In all tensors, planes are the third dimension from the end, or the first where there are less than three. They do
-    not depend on each other, so `torch.func.vmap` adds those of a batch to one another.
+    not depend on each other, so `torch.func.vmap` passes those of a whole batch in one call.
     """
     tensors = ', '.join([_TENSORS, *(f'Tensor {each}' for each in further)])
     schema, count = f'({tensors}, {_SETTINGS}) -> {returns}', len(Settings._fields)
