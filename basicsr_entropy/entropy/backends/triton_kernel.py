@@ -127,22 +127,26 @@ def _local_divergence(
 
     # tuples have an element per radius, for the pixels that a window adds to the next smaller one
     p_value, p_neighbor, q_value, q_neighbor = (), (), (), ()
-    p_value_norm, p_neighbor_norm, q_value_norm, q_neighbor_norm = (), (), (), ()
+    p_value_mass, p_neighbor_mass, q_value_mass, q_neighbor_mass, inside = (), (), (), (), ()
     i_first, i_last, j_first, j_last = LEVELS - 1, 0, LEVELS - 1, 0
     for n in tl.static_range(COUNT):
-        shift, inside = _added_pixels(y, x, height, width, RADII[n - 1] if n > 0 else 0, RADII[n])
-        p_value += (_load(target_value + here + shift, inside, UNIT_MASS),)
-        p_neighbor += (_load(target_neighbor + here + shift, inside, UNIT_MASS),)
-        q_value += (_load(pred_value + here + shift, inside, UNIT_MASS),)
-        q_neighbor += (_load(pred_neighbor + here + shift, inside, UNIT_MASS),)
-        p_value_norm += (_norm(p_value[n], inside, per_level, KERNEL, LEVELS, UNIT_MASS, BLOCK),)
-        p_neighbor_norm += (_norm(p_neighbor[n], inside, per_level, KERNEL, LEVELS, UNIT_MASS, BLOCK),)
-        q_value_norm += (_norm(q_value[n], inside, per_level, KERNEL, LEVELS, UNIT_MASS, BLOCK),)
-        q_neighbor_norm += (_norm(q_neighbor[n], inside, per_level, KERNEL, LEVELS, UNIT_MASS, BLOCK),)
-        first, last = _reached(p_value[n], q_value[n], inside, far, LEVELS, TARGET_ONLY)
+        shift, added = _added_pixels(y, x, height, width, RADII[n - 1] if n > 0 else 0, RADII[n])
+        inside += (added,)
+        p_value += (_load(target_value + here + shift, added, UNIT_MASS),)
+        p_neighbor += (_load(target_neighbor + here + shift, added, UNIT_MASS),)
+        q_value += (_load(pred_value + here + shift, added, UNIT_MASS),)
+        q_neighbor += (_load(pred_neighbor + here + shift, added, UNIT_MASS),)
+        p_value_mass += (_mass(p_value[n], per_level, KERNEL, LEVELS, UNIT_MASS, BLOCK),)
+        p_neighbor_mass += (_mass(p_neighbor[n], per_level, KERNEL, LEVELS, UNIT_MASS, BLOCK),)
+        q_value_mass += (_mass(q_value[n], per_level, KERNEL, LEVELS, UNIT_MASS, BLOCK),)
+        q_neighbor_mass += (_mass(q_neighbor[n], per_level, KERNEL, LEVELS, UNIT_MASS, BLOCK),)
+        first, last = _reached(p_value[n], q_value[n], added, far, LEVELS, TARGET_ONLY)
         i_first, i_last = tl.minimum(i_first, first), tl.maximum(i_last, last)
-        first, last = _reached(p_neighbor[n], q_neighbor[n], inside, far, LEVELS, TARGET_ONLY)
+        first, last = _reached(p_neighbor[n], q_neighbor[n], added, far, LEVELS, TARGET_ONLY)
         j_first, j_last = tl.minimum(j_first, first), tl.maximum(j_last, last)
+
+    if LEVELS <= BLOCK:
+        i_first, i_last, j_first, j_last = 0, LEVELS - 1, 0, LEVELS - 1
 
     # sums of terms per window n; gradients of window n w.r.t. the pixels of element m at n * COUNT + m, without factors
     # that are the same for all bins or depend on the complete sum of terms
@@ -159,16 +163,18 @@ def _local_divergence(
         p_sum, q_sum = tl.zeros([BLOCK, BLOCK], tl.float32), tl.zeros([BLOCK, BLOCK], tl.float32)
         a_p, a_q, a_q_slope, b_q, b_q_slope = (), (), (), (), ()
         for n in tl.static_range(COUNT):
-            a = _densities(p_value[n], i, p_value_norm[n], per_level, KERNEL, LEVELS, UNIT_MASS)[0]
+            a = _densities(p_value[n], inside[n], i, p_value_mass[n], per_level, KERNEL, LEVELS, UNIT_MASS)[0]
             a_p += (a * factor,)
-            a, a_decline = _densities(q_value[n], i, q_value_norm[n], per_level, KERNEL, LEVELS, UNIT_MASS)
+            a, a_decline = _densities(q_value[n], inside[n], i, q_value_mass[n], per_level, KERNEL, LEVELS, UNIT_MASS)
             a_q += (a * factor,)
             a_q_slope += (a_q[n] * a_decline,)
         last_totals, last_to_value, last_to_neighbor = totals, to_value, to_neighbor
         totals, to_value, to_neighbor = (), (), ()
         for n in tl.static_range(COUNT):
-            b_p = _densities(p_neighbor[n], j, p_neighbor_norm[n], per_level, KERNEL, LEVELS, UNIT_MASS)[0]
-            b, b_decline = _densities(q_neighbor[n], j, q_neighbor_norm[n], per_level, KERNEL, LEVELS, UNIT_MASS)
+            b_p = _densities(p_neighbor[n], inside[n], j, p_neighbor_mass[n], per_level, KERNEL, LEVELS, UNIT_MASS)[0]
+            b, b_decline = _densities(
+                q_neighbor[n], inside[n], j, q_neighbor_mass[n], per_level, KERNEL, LEVELS, UNIT_MASS
+            )
             b_q, b_q_slope = b_q + (b,), b_q_slope + (b * b_decline,)
             if RADII[n] == 0:
                 p, q = tl.trans(a_p[n]) * b_p, tl.trans(a_q[n]) * b
@@ -235,7 +241,7 @@ def _added_pixels(y, x, height, width, INNER: tl.constexpr, OUTER: tl.constexpr)
 
 @triton.jit
 def _load(image, inside, UNIT_MASS: tl.constexpr):
-    """Values of pixels; outside of the image one without mass, which `_norm` sees to if all have unit mass."""
+    """Values of pixels; outside of the image one without mass, which `_densities` sees to if all have unit mass."""
     return tl.load(image, inside, 0.0 if UNIT_MASS else -1e6)
 
 
@@ -262,34 +268,28 @@ def _reached(p, q, inside, far, LEVELS: tl.constexpr, TARGET_ONLY: tl.constexpr)
 
 
 @triton.jit
-def _densities(x, level, norm, per_level, KERNEL: tl.constexpr, LEVELS: tl.constexpr, UNIT_MASS: tl.constexpr):
+def _densities(x, inside, level, mass, per_level, KERNEL: tl.constexpr, LEVELS: tl.constexpr, UNIT_MASS: tl.constexpr):
     """Kernel densities of values x at the levels, and their derivatives w.r.t. x/h divided by them."""
     density, decline = _relative_densities(x, level, per_level, KERNEL, LEVELS, UNIT_MASS)
     if UNIT_MASS:
-        density *= norm[0][:, None]
-        decline -= norm[1][:, None]
+        mass, slope = mass
+        if level.shape[0] >= LEVELS:  # all levels are here: to sum again takes fewer registers than to keep the sums
+            mass, slope = tl.sum(density, 1), tl.sum(density * decline, 1)
+        density *= tl.where(inside, 1 / mass, 0.0)[:, None]
+        decline -= (slope / mass)[:, None]
     return density, decline
 
 
 @triton.jit
-def _norm(
-    x,
-    inside,
-    per_level,
-    KERNEL: tl.constexpr,
-    LEVELS: tl.constexpr,
-    UNIT_MASS: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """Inverse of the sum of the densities (0 outside of the image), and its derivative divided by it, negative."""
+def _mass(x, per_level, KERNEL: tl.constexpr, LEVELS: tl.constexpr, UNIT_MASS: tl.constexpr, BLOCK: tl.constexpr):
+    """Sums over all levels of the densities, and of their derivatives w.r.t. x/h; zero where nothing asks for them."""
     mass, slope = tl.zeros_like(x), tl.zeros_like(x)
-    if UNIT_MASS:
+    if UNIT_MASS and LEVELS > BLOCK:
         for i in range(0, LEVELS, BLOCK):
             density, decline = _relative_densities(x, i + tl.arange(0, BLOCK), per_level, KERNEL, LEVELS, UNIT_MASS)
             mass += tl.sum(density, 1)
             slope += tl.sum(density * decline, 1)
-        mass = 1 / mass
-    return tl.where(inside, mass, 0.0), slope * mass
+    return mass, slope
 
 
 @triton.jit
