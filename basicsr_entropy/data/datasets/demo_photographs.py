@@ -1,5 +1,6 @@
 """A small paired dataset that needs no download: photographs bundled with scikit-image, synthetically darkened."""
 
+from itertools import cycle
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ from basicsr_entropy.data.datasets.degradation import LowLightDegradation
 TRAIN_PHOTOGRAPHS = ('astronaut', 'rocket', 'motorcycle_left', 'motorcycle_right')
 TEST_PHOTOGRAPHS = ('chelsea', 'coffee')
 TILE = 256  # side length of an image in pixels
-DARK_VERSIONS = 2  # of each training tile
+PERMUTATIONS = ((1, 2, 0), (2, 0, 1), (0, 2, 1), (2, 1, 0), (1, 0, 2))  # of channels
 # one kind of night, which a few hundred iterations can learn
 DEGRADATION = LowLightDegradation(
     exposure=(3.0, 4.0), local_exposure=(0.0, 1.0), contrast=(1.0, 1.3), warmth=(0.0, 0.1)
@@ -21,7 +22,9 @@ DEGRADATION = LowLightDegradation(
 def write_demo_dataset(out: str | Path, seed: int = 0) -> dict[str, int]:
     """Writes `out/{Train,Test}/{input,target}`, one of the layouts of LOL v1.
 
-    Training photographs are cut into tiles that are darkened twice each; of test photographs the center is taken.
+    Training photographs are cut into tiles that are darkened twice each, the second time with permuted channels: from
+    four photographs that show little green, a network would learn that nothing is. Of test photographs the center is
+    taken.
 
     Args:
         out: Output folder; created if missing.
@@ -48,10 +51,11 @@ def write_demo_dataset(out: str | Path, seed: int = 0) -> dict[str, int]:
                 raise OSError(f'could not write {path}')
         counts[folder] += 1
 
+    permutations = cycle(PERMUTATIONS)
     for name in TRAIN_PHOTOGRAPHS:
         for index, tile in enumerate(_tiles(read_photograph(name))):
-            for version in range(DARK_VERSIONS):
-                write('Train', f'{name}_{index}_{version}', tile)
+            write('Train', f'{name}_{index}_0', tile)
+            write('Train', f'{name}_{index}_1', tile[..., next(permutations)])
     for name in TEST_PHOTOGRAPHS:
         image = read_photograph(name)
         top, left = (image.shape[0] - TILE) // 2, (image.shape[1] - TILE) // 2

@@ -17,6 +17,9 @@ def test_is_a_set_of_dark_and_light_pairs_in_a_known_layout(tmp_path):
             assert dark.shape == light.shape == (256, 256, 3)
             assert dark.mean() < 0.5 * light.mean()
     assert counts['train'] > 30
+    # as much of each color
+    means = np.mean([cv2.imread(pair.gt).mean(axis=(0, 1)) for pair in splits[0].pairs], axis=0)
+    assert np.ptp(means) < 10
     assert counts['test'] == 2
     with pytest.raises(FileExistsError, match='Train exists; remove it'):
         write_demo_dataset(tmp_path)
