@@ -55,16 +55,19 @@ def clahe(limit: float, image: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(lab, cv2.COLOR_LAB2BGR)
 
 
-def methods(models: list[str]) -> dict[str, Method]:
+def methods(models: list[str], steps: list[int] | None) -> dict[str, Method]:
     """Functions of a BGR image of 8 bits, by name."""
     found: dict[str, Method] = {'input': lambda image: image}
     found |= {f'gamma {exponent}': partial(gamma, exponent) for exponent in GAMMAS}
     found |= {f'gamma 0.5 + CLAHE {limit}': partial(clahe, limit) for limit in CLIP_LIMITS}
-    return found | {Path(model).stem: enhanced_by(model) for model in models}
+    for model in models:
+        found |= {f'{Path(model).stem}, steps {each}': enhanced_by(model, steps=each) for each in steps or ()}
+        found |= {} if steps else {Path(model).stem: enhanced_by(model)}
+    return found
 
 
-def enhanced_by(model: str) -> Method:
-    enhancer = Enhancer.from_pretrained(model)
+def enhanced_by(model: str, **settings: int) -> Method:
+    enhancer = Enhancer.from_pretrained(model, **settings)
 
     def enhance(image: np.ndarray) -> np.ndarray:
         rgb, convert_back = image_to_tensor(image)
@@ -130,6 +133,9 @@ def main() -> None:
     parser.add_argument('--darken', help='folder of well-lit photographs, to be darkened')
     parser.add_argument('--most', type=int, default=12, help='photographs of --darken at most (12)')
     parser.add_argument('--models', nargs='+', default=['night_small'], help='model files or bundled models')
+    parser.add_argument(
+        '--steps', type=int, nargs='+', help='numbers of sampling steps of the models; their own by default'
+    )
     parser.add_argument('--only', nargs='+', help='methods to run; all by default')
     parser.add_argument('--lpips-trunk', metavar='FILE', help="weights of torchvision's AlexNet; adds LPIPS")
     parser.add_argument('--niqe', action='store_true', help='add NIQE')
@@ -140,7 +146,9 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     store = out / 'measured.json'
     measured = json.loads(store.read_text()) if store.is_file() else {}
-    chosen = {name: each for name, each in methods(args.models).items() if not args.only or name in args.only}
+    chosen = {
+        name: each for name, each in methods(args.models, args.steps).items() if not args.only or name in args.only
+    }
     sets = {Path(folder).name: pairs_in(Path(folder)) for folder in args.pairs}
     if args.dark:
         sets['dark'] = dark_in(Path(args.dark))

@@ -25,14 +25,14 @@ def test_measures_pairs_dark_and_darkened_photographs(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(tmp_path / name), image)
     arguments = ['--pairs', 'pairs', '--dark', 'night', '--darken', 'day', '--most', '1', '--out', 'out']
-    arguments += ['--only', 'input', 'gamma 0.5', 'night_small']
+    arguments += ['--steps', '1', '2', '--only', 'input', 'gamma 0.5', 'night_small, steps 1']
     command = [sys.executable, SCRIPT, *arguments]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 
     measured = json.loads((tmp_path / 'out/measured.json').read_text())
     assert {title: list(methods) for title, methods in measured.items()} == dict.fromkeys(
-        ('pairs', 'dark', 'darkened'), ['input', 'gamma 0.5', 'night_small']
+        ('pairs', 'dark', 'darkened'), ['input', 'gamma 0.5', 'night_small, steps 1']
     )
     fidelity, look = {'psnr', 'ssim', 'detail'}, {'clipped %', 'darkest 40 %', 'hue degrees'}
     for title, metrics in {'pairs': fidelity, 'dark': look, 'darkened': fidelity | look}.items():
@@ -41,5 +41,5 @@ def test_measures_pairs_dark_and_darkened_photographs(tmp_path):
             assert metrics <= values.keys()
     pairs = measured['pairs']
     assert pairs['input']['1.png']['psnr'] < pairs['gamma 0.5']['1.png']['psnr']
-    assert '| night_small |' in (tmp_path / 'out/table.md').read_text()
+    assert '| night_small, steps 1 |' in (tmp_path / 'out/table.md').read_text()
     assert cv2.imread(str(tmp_path / 'out/sheet.png')).shape == (360, 960, 3)  # input, gamma, model, and a truth once
