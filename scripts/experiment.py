@@ -4,7 +4,8 @@
 
 The experiment file names a training and a test option file, and the arms: the losses of each, its iterations, its other
 changes of the options (`force_yml`, as on the command line), and the arm whose weights it starts from. An arm with
-`weights` stands for one arm per weight of the loss `vary`. Every training and every test is a run of
+`weights` stands for one arm per weight of the loss `vary`. A model with `steps`, a list, is measured once with each of
+these numbers of sampling steps, in place of the one of the test option file. Every training and every test is a run of
 `basicsr-entropy` on an option file, which is kept in OUT/options. Models that are trained and measured are kept,
 unfinished trainings are resumed, so the command can be repeated after an interruption, or after arms have been added.
 Runs on a CPU share its cores: --jobs trainings at a time.
@@ -49,6 +50,13 @@ def model_name(arm: str, seed: int) -> str:
     return f'{arm}_seed{seed}'
 
 
+def measured_arms(experiment: dict, arm: str) -> dict[str, int | None]:
+    """Names under which the models of an arm are measured, and the numbers of sampling steps."""
+    steps = experiment['arms'][arm].get('steps', [None])
+    names = [arm] if len(steps) == 1 else [f'{arm}_steps{each}' for each in steps]
+    return dict(zip(names, steps))
+
+
 def weights_of(name: str) -> Path:
     """Weights of a trained model, below the folder of the experiment."""
     return latest_weights({'name': name})
@@ -85,18 +93,20 @@ def train_options(experiment: dict, arm: str, seed: int, dataroot: str) -> dict:
     return options
 
 
-def test_options(experiment: dict, arm: str, seed: int, dataroot: str) -> dict:
-    """The test option file of one arm and seed; it saves images, which are measured later."""
+def test_options(experiment: dict, arm: str, seed: int, dataroot: str) -> dict[str, dict]:
+    """The test option files of one arm and seed, by name; they save images, which are measured later."""
     options = dict(read_option_file(experiment['test']))
     trained = train_options(experiment, arm, seed, dataroot)
-    name = trained['name']
     set_folders(options, dataroot)
-    return {
-        **options,
-        **{section: trained[section] for section in ('name', 'network_g', 'sde') if section in trained},
-        'path': {**options['path'], 'pretrain_network_g': str(weights_of(name))},
-        'val': {**options['val'], 'save_img': True, 'pbar': False, 'suffix': 'out', 'metrics': None},
-    }
+    options |= {section: trained[section] for section in ('network_g', 'sde') if section in trained}
+    options['path'] = {**options['path'], 'pretrain_network_g': str(weights_of(trained['name']))}
+    options['val'] |= {'save_img': True, 'pbar': False, 'suffix': 'out', 'metrics': None}
+    found = {}
+    for label, steps in measured_arms(experiment, arm).items():
+        name, sampler = model_name(label, seed), options['val']['sampler']
+        val = {**options['val'], 'sampler': {**sampler, 'steps': steps} if steps else sampler}
+        found[name] = {**options, 'name': name, 'val': val}
+    return found
 
 
 class Experiment:
@@ -144,15 +154,15 @@ class Experiment:
 
     def measure(self, arm: str, seed: int) -> None:
         """Enhances the test images unless that is done, and measures those that are not measured yet."""
-        name = model_name(arm, seed)
-        images, truths = self.out / 'results' / name / 'visualization', Path(self.dataroot) / 'eval15' / 'high'
-        if len(list(images.rglob('*_out.png'))) < len(list(truths.glob('*.png'))):
-            file = self.option_file(test_options(self.experiment, arm, seed, self.dataroot), 'test')
-            self.command(f'test_{name}', '-m', 'basicsr_entropy', 'test', '-opt', file)
-        arguments = ['--images', str(images), '--truths', str(truths), '--out', f'metrics/{name}.json']
-        arguments += ['--lpips-trunk', str(Path(self.trunk).resolve())] if self.trunk else []
-        arguments += ['--niqe'] if self.niqe else []
-        self.command(f'measure_{name}', str(SCRIPTS / 'measure_images.py'), *arguments)
+        truths = Path(self.dataroot) / 'eval15' / 'high'
+        for name, options in test_options(self.experiment, arm, seed, self.dataroot).items():
+            images = self.out / 'results' / name / 'visualization'
+            if len(list(images.rglob('*_out.png'))) < len(list(truths.glob('*.png'))):
+                self.command(f'test_{name}', '-m', 'basicsr_entropy', 'test', '-opt', self.option_file(options, 'test'))
+            arguments = ['--images', str(images), '--truths', str(truths), '--out', f'metrics/{name}.json']
+            arguments += ['--lpips-trunk', str(Path(self.trunk).resolve())] if self.trunk else []
+            arguments += ['--niqe'] if self.niqe else []
+            self.command(f'measure_{name}', str(SCRIPTS / 'measure_images.py'), *arguments)
 
 
 def main() -> None:
@@ -191,9 +201,9 @@ def main() -> None:
             submit(arm, seed)
     for job in jobs:
         job.result()
-    order = list(arms)
+    order = [label for arm in arms for label in measured_arms(experiment, arm)]
     measured = {tuple(path.stem.rsplit('_seed', 1)): path for path in (out / 'metrics').glob('*.json')}
-    found = sorted((order.index(arm), int(seed), path) for (arm, seed), path in measured.items() if arm in arms)
+    found = sorted((order.index(arm), int(seed), path) for (arm, seed), path in measured.items() if arm in order)
     results = {path.stem: json.loads(path.read_text()) for *_, path in found}
     (out / 'results.json').write_text(json.dumps(results, separators=(',', ':')))
 

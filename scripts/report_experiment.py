@@ -4,10 +4,9 @@
 
 Writes into the folder: `table.md`, mean and standard deviation over seeds; `differences.md`, paired differences to one
 arm with 95 % intervals; `tradeoff.png`, LPIPS or another metric against PSNR after scaling to the mean of the ground
-truth; `crops.png`,
-crops of the outputs side by side. A paired difference is taken image by image, with the seeds of an arm averaged; its
-interval is the bootstrap over images, which says what other images may give. What other seeds may give is in the
-standard deviations.
+truth; `crops.png`, crops of the outputs side by side. A paired difference is taken image by image, with the seeds of an
+arm averaged; its interval is the bootstrap over images, which says what other images may give. What other seeds may
+give is in the standard deviations.
 """
 
 import argparse
@@ -79,13 +78,13 @@ def differences(arms: dict[str, dict[int, Metrics]], names: list[str], against: 
 
 
 def draw_tradeoff(arms: dict[str, dict[int, Metrics]], name: str, path: Path) -> None:
-    """PSNR after scaling against another metric; arms of one loss at several weights are joined."""
+    """PSNR after scaling against another metric; arms of one loss at several weights or steps are joined."""
     families: dict[str, list[tuple[float, float]]] = defaultdict(list)
     figure, axis = plt.subplots(figsize=(7.5, 5.5))
     for arm, seeds in arms.items():
         points = [(mean_of(each, name), mean_of(each, 'psnr_gt_mean')) for each in seeds.values()]
         center = tuple(np.mean(points, axis=0))
-        families[re.sub(r'_\d+(?=$|_)', '', arm)].append(center)
+        families[re.sub(r'_(steps)?\d+(?=$|_)', '', arm)].append(center)
         axis.annotate(arm, center, fontsize=7, xytext=(4, 4), textcoords='offset points')
     for family, centers in families.items():
         axis.plot(*zip(*sorted(centers)), marker='o', label=family)

@@ -40,7 +40,8 @@ def test_options_of_every_arm_are_valid(experiment, file):
     read = experiment.read_experiment(str(file))
     for arm in read['arms']:
         check_options(experiment.train_options(read, arm, 1, 'data'), is_train=True, files=False)
-        check_options(experiment.test_options(read, arm, 1, 'data'), is_train=False, files=False)
+        for options in experiment.test_options(read, arm, 1, 'data').values():
+            check_options(options, is_train=False, files=False)
 
 
 @pytest.mark.slow
@@ -56,6 +57,7 @@ def test_trains_measures_and_reports_every_arm_once(write_options, write_test, w
             'gmsd': {
                 'from': 'l1',
                 'iterations': 4,
+                'steps': [1, 3],
                 'vary': 'gmsd',
                 'weights': [2],
                 'losses': {**l1, 'gmsd': {'type': 'GMSDLoss'}},
@@ -67,15 +69,15 @@ def test_trains_measures_and_reports_every_arm_once(write_options, write_test, w
     arguments = ('experiment.yml', '--dataroot', lolv1, '--out', 'out', '--jobs', '2')
     script('experiment.py', *arguments)
     results = json.loads((workdir / 'out/results.json').read_text())
-    assert results.keys() == {'l1_seed0', 'l1_seed1', 'gmsd_2_seed0'}
+    assert results.keys() == {'l1_seed0', 'l1_seed1', 'gmsd_2_steps1_seed0', 'gmsd_2_steps3_seed0'}
     for images in results.values():
         assert images.keys() == {'00011', '00012'}
         assert all(list(image) == METRICS for image in images.values())
     log = (workdir / 'out/logs/train_gmsd_2_seed0.log').read_text()
     assert 'Loaded ConditionalNAFNet from experiments/l1_seed0/models/net_g_latest.pth' in log
     assert 'l_gmsd: ' in log
-    for command in ('train', 'test'):
-        options = yaml.safe_load((workdir / f'out/options/{command}_gmsd_2_seed0.yml').read_text())
+    for name in ('train_gmsd_2_seed0', 'test_gmsd_2_steps1_seed0', 'test_gmsd_2_steps3_seed0'):
+        options = yaml.safe_load((workdir / f'out/options/{name}.yml').read_text())
         assert options['sde']['condition'] == {'lift': 'gamma'}
 
     written = {path: path.stat().st_mtime_ns for path in (workdir / 'out').rglob('*.pth')}
@@ -87,8 +89,12 @@ def test_trains_measures_and_reports_every_arm_once(write_options, write_test, w
     table, difference = (
         (workdir / 'out' / name).read_text().splitlines()[2:] for name in ('table.md', 'differences.md')
     )
-    assert [line.split(' | ')[:3] for line in table] == [['| l1', '0, 1', '2'], ['| gmsd_2', '0', '2']]
-    means = [sum(each['psnr'] for each in results[f'{arm}_seed0'].values()) / 2 for arm in ('l1', 'gmsd_2')]
-    assert difference[0].startswith(f'| gmsd_2 | 0 | {means[1] - means[0]:+.2f} [')
+    assert [line.split(' | ')[:3] for line in table] == [
+        ['| l1', '0, 1', '2'],
+        ['| gmsd_2_steps1', '0', '2'],
+        ['| gmsd_2_steps3', '0', '2'],
+    ]
+    means = [sum(each['psnr'] for each in results[f'{arm}_seed0'].values()) / 2 for arm in ('l1', 'gmsd_2_steps1')]
+    assert difference[0].startswith(f'| gmsd_2_steps1 | 0 | {means[1] - means[0]:+.2f} [')
     assert (workdir / 'out/tradeoff.png').is_file()
     assert (workdir / 'out/crops.png').is_file()
