@@ -78,16 +78,20 @@ def differences(arms: dict[str, dict[int, Metrics]], names: list[str], against: 
 
 
 def draw_tradeoff(arms: dict[str, dict[int, Metrics]], name: str, path: Path) -> None:
-    """PSNR after scaling against another metric; arms of one loss at several weights or steps are joined."""
-    families: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    """PSNR after scaling against another metric; arms of one loss at several weights or steps are joined.
+
+    Points of arms in several numbers of steps are labelled with these, others with the name of the arm.
+    """
+    families: dict[str, list[tuple[list[float], tuple[float, ...]]]] = defaultdict(list)
     figure, axis = plt.subplots(figsize=(7.5, 5.5))
     for arm, seeds in arms.items():
         points = [(mean_of(each, name), mean_of(each, 'psnr_gt_mean')) for each in seeds.values()]
         center = tuple(np.mean(points, axis=0))
-        families[re.sub(r'_(steps)?\d+(?=$|_)', '', arm)].append(center)
-        axis.annotate(arm, center, fontsize=7, xytext=(4, 4), textcoords='offset points')
-    for family, centers in families.items():
-        axis.plot(*zip(*sorted(centers)), marker='o', label=family)
+        numbers = [float(each) for each in re.findall(r'\d+(?:\.\d+)?', arm)]
+        families[re.sub(r'_(steps)?\d+(?=$|_)', '', arm)].append((numbers, center))
+        axis.annotate(arm.rpartition('_steps')[2], center, fontsize=7, xytext=(4, 4), textcoords='offset points')
+    for family, points in families.items():
+        axis.plot(*zip(*(center for _, center in sorted(points))), marker='o', label=family)
     axis.set(xlabel=name, ylabel='PSNR after scaling to the mean of the ground truth, dB')
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
