@@ -75,6 +75,19 @@ def test_readme_and_results_state_the_measured_gain_of_the_entropy_loss():
         assert 'at equal LPIPS' in text
 
 
+def test_readme_states_the_measured_gain_with_a_larger_network():
+    measured = json.loads((ROOT / 'docs/losses_large.json').read_text())
+
+    def lpips(arm):
+        models = [images for name, images in measured.items() if name.startswith(f'{arm}_seed')]
+        return statistics.fmean(image['lpips'] for images in models for image in images.values())
+
+    entropy, high_pass, l1 = map(lpips, ('entropy_large_3_steps2', 'high_pass_large_18_steps2', 'l1_large_steps4'))
+    readme = re.sub(r'\s+', ' ', (ROOT / 'README.md').read_text())
+    assert f'LPIPS is {100 - 100 * entropy / l1:.0f} % lower than with L1, and' in readme
+    assert f'and {100 - 100 * entropy / high_pass:.0f} % lower than with high-pass L1' in readme
+
+
 def test_every_subpackage_has_a_page_in_the_api_reference():
     subpackages = {path.parent.name for path in Path(basicsr_entropy.__file__).parent.glob('*/__init__.py')}
     assert set(API_PAGES) == subpackages - {'cli'}
