@@ -15,7 +15,7 @@ TILE = 256  # side length of an image in pixels
 PERMUTATIONS = ((1, 2, 0), (2, 0, 1), (0, 2, 1), (2, 1, 0), (1, 0, 2))  # of channels
 # one kind of night, which a few hundred iterations can learn
 DEGRADATION = LowLightDegradation(
-    exposure=(3.0, 4.0), local_exposure=(0.0, 1.0), contrast=(1.0, 1.3), warmth=(0.0, 0.1)
+    exposure=(3.0, 4.0), local_exposure=(0.0, 1.0), contrast=(1.0, 1.3), warmth=(0.0, 0.1), jpeg_quality=(90, 100)
 )
 
 
