@@ -61,14 +61,15 @@ def methods(models: list[str], steps: list[int] | None) -> dict[str, Method]:
     found |= {f'gamma {exponent}': partial(gamma, exponent) for exponent in GAMMAS}
     found |= {f'gamma 0.5 + CLAHE {limit}': partial(clahe, limit) for limit in CLIP_LIMITS}
     for model in models:
-        found |= {f'{Path(model).stem}, steps {each}': enhanced_by(model, steps=each) for each in steps or ()}
-        found |= {} if steps else {Path(model).stem: enhanced_by(model)}
+        name, enhancer = Path(model).stem, Enhancer.from_pretrained(model)
+        if steps:
+            found |= {f'{name}, steps {each}': enhanced_by(enhancer.changed(steps=each)) for each in steps}
+        else:
+            found[name] = enhanced_by(enhancer)
     return found
 
 
-def enhanced_by(model: str, **settings: int) -> Method:
-    enhancer = Enhancer.from_pretrained(model, **settings)
-
+def enhanced_by(enhancer: Enhancer) -> Method:
     def enhance(image: np.ndarray) -> np.ndarray:
         rgb, convert_back = image_to_tensor(image)
         return convert_back(Controls()(rgb, enhancer(rgb)))
@@ -146,9 +147,8 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     store = out / 'measured.json'
     measured = json.loads(store.read_text()) if store.is_file() else {}
-    chosen = {
-        name: each for name, each in methods(args.models, args.steps).items() if not args.only or name in args.only
-    }
+    found = methods(args.models, args.steps)
+    chosen = {name: each for name, each in found.items() if not args.only or name in args.only}
     sets = {Path(folder).name: pairs_in(Path(folder)) for folder in args.pairs}
     if args.dark:
         sets['dark'] = dark_in(Path(args.dark))

@@ -145,7 +145,7 @@ def _local_divergence(
         first, last = _reached(p_neighbor[n], q_neighbor[n], added, far, LEVELS, TARGET_ONLY)
         j_first, j_last = tl.minimum(j_first, first), tl.maximum(j_last, last)
 
-    if LEVELS <= BLOCK:
+    if LEVELS <= BLOCK:  # one block, of all levels: `_densities` sums them
         i_first, i_last, j_first, j_last = 0, LEVELS - 1, 0, LEVELS - 1
 
     # sums of terms per window n; gradients of window n w.r.t. the pixels of element m at n * COUNT + m, without factors
