@@ -8,7 +8,7 @@ import functools
 import inspect
 import re
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -138,6 +138,16 @@ def inner_model(field: FieldInfo) -> type[BaseModel] | None:
         if inspect.isclass(each) and issubclass(each, BaseModel):
             return each
     return None
+
+
+def paths_of(key: str, section: type[BaseModel], path: str = '') -> Iterator[str]:
+    """Paths of a key in a section and in the sections that it contains."""
+    for name, field in section.model_fields.items():
+        if name == key:
+            yield join(path, name)
+        inner = inner_model(field)
+        if inner is not None:
+            yield from paths_of(key, inner, join(path, name))
 
 
 def wanted_value(field: FieldInfo) -> str:

@@ -21,7 +21,7 @@ from basicsr_entropy._errors import message_of, suggestion
 from basicsr_entropy._registry import is_own, look_up
 from basicsr_entropy.config.folders import folder_option, is_run_folder, output_folder
 from basicsr_entropy.config.outline import outline
-from basicsr_entropy.config.problems import Problem, join, missing, raise_first
+from basicsr_entropy.config.problems import Problem, join, missing, paths_of, raise_first
 from basicsr_entropy.config.section import Section, section_at, section_of
 from basicsr_entropy.config.sections import (
     SCHEDULERS,
@@ -68,8 +68,21 @@ def find_problems(options: Mapping[str, Any], is_train: bool, files: bool = True
     """
     found: dict[str, Problem] = {}
     for problem in [*_keys(options)] or (*_problems(options, is_train, files), *_numbers(options)):
-        found.setdefault(problem.path, problem)
+        found.setdefault(problem.path, _misplaced(problem, options))
     return list(found.values())
+
+
+def _misplaced(problem: Problem, options: Mapping[str, Any]) -> Problem:
+    """A problem with an unknown key, with the path of the key in another section if there is one such."""
+    if problem.known is None:
+        return problem
+    model, _ = _class_of('MODEL_REGISTRY', options.get('model_type'), 'model_type')
+    section, _ = options_section(model, OptionFile, 'MODEL_REGISTRY')
+    paths = [*paths_of(problem.path.rpartition('.')[2], section)]
+    if len(paths) != 1:
+        return problem
+    where = f"'{paths[0]}'" if '.' in paths[0] else f"'{paths[0]}' at the top level"
+    return problem._replace(text=f'{problem.text}; did you mean {where}?', known=None)
 
 
 def _keys(options: Mapping[Any, Any]) -> Iterator[Problem]:
