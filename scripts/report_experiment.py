@@ -4,9 +4,10 @@
 
 Writes into the folder: `table.md`, mean and standard deviation over seeds; `differences.md`, paired differences to one
 arm with 95 % intervals; `tradeoff.png`, LPIPS or another metric against PSNR after scaling to the mean of the ground
-truth; `crops.png`, crops of the outputs side by side. A paired difference is taken image by image, with the seeds of an
-arm averaged; its interval is the bootstrap over images, which says what other images may give. What other seeds may
-give is in the standard deviations.
+truth; `curves.png`, metrics against the weight of the loss or another number, where that is in the names of the arms;
+`crops.png`, crops of the outputs side by side. A paired difference is taken image by image, with the seeds of an arm
+averaged; its interval is the bootstrap over images, which says what other images may give. What other seeds may give is
+in the standard deviations.
 """
 
 import argparse
@@ -22,6 +23,18 @@ import numpy as np
 RESAMPLES = 10000
 Metrics = dict[str, dict[str, float]]  # by image and metric
 DIGITS = defaultdict(lambda: 3, psnr=2, psnr_gt_mean=2, detail=2, niqe=2)
+TITLES = {
+    'psnr': 'PSNR',
+    'ssim': 'SSIM',
+    'psnr_gt_mean': 'PSNR, GT mean',
+    'ssim_gt_mean': 'SSIM, GT mean',
+    'lpips': 'LPIPS',
+    'lpips_gt_mean': 'LPIPS, GT mean',
+    'niqe': 'NIQE',
+    'entropy': 'distance',
+    'entropy_aligned': 'distance, aligned',
+    'detail': 'detail',
+}
 CROP = 96  # side of a crop in pixels, at most
 
 
@@ -40,16 +53,27 @@ def mean_of(metrics: Metrics, name: str) -> float:
     return statistics.fmean(each[name] for each in metrics.values())
 
 
+def metrics_of(arms: dict[str, dict[int, Metrics]]) -> list[str]:
+    """Names of the metrics that all images of all arms have."""
+    images = [image for seeds in arms.values() for metrics in seeds.values() for image in metrics.values()]
+    return [name for name in images[0] if all(name in image for image in images)]
+
+
+def row(*cells: str) -> str:
+    return f'| {" | ".join(cells)} |'
+
+
 def table(arms: dict[str, dict[int, Metrics]], names: list[str]) -> str:
-    lines = [f'| arm | seeds | images | {" | ".join(names)} |', f'|---|---|---|{"---|" * len(names)}']
+    """Mean and standard deviation over the seeds of each arm, as Markdown."""
+    count = len(next(iter(next(iter(arms.values())).values())))
+    lines = [row(f'{count} images', 'seeds', *(TITLES[name] for name in names)), f'|{"---|" * (len(names) + 2)}']
     for arm, seeds in arms.items():
         cells = []
         for name in names:
             values, digits = [mean_of(metrics, name) for metrics in seeds.values()], DIGITS[name]
             spread = f' ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else ''
             cells.append(f'{statistics.fmean(values):.{digits}f}{spread}')
-        count = len(next(iter(seeds.values())))
-        lines.append(f'| {arm} | {", ".join(map(str, sorted(seeds)))} | {count} | {" | ".join(cells)} |')
+        lines.append(row(arm, ', '.join(map(str, sorted(seeds))), *cells))
     return '\n'.join(lines) + '\n'
 
 
@@ -63,7 +87,8 @@ def difference(one: dict[int, Metrics], other: dict[int, Metrics], name: str) ->
 
 
 def differences(arms: dict[str, dict[int, Metrics]], names: list[str], against: str) -> str:
-    lines = [f'| arm less {against} | seeds | {" | ".join(names)} |', f'|---|---|{"---|" * len(names)}']
+    """Paired differences of the other arms to one, over the seeds that both have, as Markdown."""
+    lines = [row(f'less {against}', 'seeds', *(TITLES[name] for name in names)), f'|{"---|" * (len(names) + 2)}']
     for arm, seeds in arms.items():
         shared = sorted(seeds.keys() & arms[against].keys())
         if arm == against or not shared:
@@ -73,7 +98,7 @@ def differences(arms: dict[str, dict[int, Metrics]], names: list[str], against: 
             mean, low, high = difference(seeds, arms[against], name)
             digits = DIGITS[name]
             cells.append(f'{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]')
-        lines.append(f'| {arm} | {", ".join(map(str, shared))} | {" | ".join(cells)} |')
+        lines.append(row(arm, ', '.join(map(str, shared)), *cells))
     return '\n'.join(lines) + '\n'
 
 
@@ -92,9 +117,39 @@ def draw_tradeoff(arms: dict[str, dict[int, Metrics]], name: str, path: Path) ->
         axis.annotate(arm.rpartition('_steps')[2], center, fontsize=7, xytext=(4, 4), textcoords='offset points')
     for family, points in families.items():
         axis.plot(*zip(*(center for _, center in sorted(points))), marker='o', label=family)
-    axis.set(xlabel=name, ylabel='PSNR after scaling to the mean of the ground truth, dB')
+    axis.set(xlabel=TITLES[name], ylabel='PSNR after scaling to the mean of the ground truth, dB')
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def draw_curves(arms: dict[str, dict[int, Metrics]], names: list[str], label: str, path: Path) -> None:
+    """Metrics against the number in the names of arms: NAME_NUMBER or NAME_NUMBER_stepsNUMBER.
+
+    Every NAME with several numbers is a curve; without any, nothing is drawn. Bars are standard deviations over seeds.
+    """
+    families: dict[str, list[tuple[float, dict[int, Metrics]]]] = defaultdict(list)
+    for arm, seeds in arms.items():
+        if found := re.fullmatch(r'(.+?)_(\d+(?:\.\d+)?)((?:_steps\d+)?)', arm):
+            families[found[1] + found[3]].append((float(found[2]), seeds))
+    families = {family: sorted(each, key=lambda point: point[0]) for family, each in families.items() if len(each) > 1}
+    if not families:
+        return
+    figure, axes = plt.subplots(1, len(names), figsize=(4.5 * len(names), 4))
+    for name, axis in zip(names, axes):
+        for family, points in families.items():
+            values = [[mean_of(metrics, name) for metrics in seeds.values()] for _, seeds in points]
+            spread = [statistics.stdev(each) if len(each) > 1 else 0 for each in values]
+            numbers, means = [number for number, _ in points], [statistics.fmean(each) for each in values]
+            axis.errorbar(numbers, means, spread, marker='o', capsize=3, label=family)
+        axis.set(xscale='log', xlabel=label, ylabel=TITLES[name])
+        axis.grid(alpha=0.3)
+    ticks = sorted({number for points in families.values() for number, _ in points})
+    for axis in axes:
+        axis.set_xticks(ticks, [f'{tick:g}' for tick in ticks])
+        axis.minorticks_off()
+    axes[0].legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
@@ -133,8 +188,9 @@ def main() -> None:
     parser.add_argument(
         '--arms', nargs='+', help='arms to show; all by default. Only images that all of them have are counted'
     )
-    parser.add_argument('--metrics', nargs='+', help='metrics of the tables; all by default')
-    parser.add_argument('--x', default='lpips', help='metric on the horizontal axis of the figure (lpips)')
+    parser.add_argument('--metrics', nargs='+', help='metrics of the tables; by default those that all images have')
+    parser.add_argument('--x', default='lpips', help='metric that the figures show beside PSNR (lpips)')
+    parser.add_argument('--number', default='weight', help='what the numbers in the names of arms are (weight)')
     parser.add_argument('--dataroot', type=Path, help='root folder of LOL v1; draws crops')
     args = parser.parse_args()
     results = json.loads((args.folder / 'results.json').read_text())
@@ -142,12 +198,16 @@ def main() -> None:
     if missing := sorted({args.against, *(wanted or ())} - {name.rpartition('_seed')[0] for name in results}):
         parser.error(f'{args.folder}/results.json has no arm {", ".join(missing)}')
     arms = by_arm(results, wanted)
-    names = args.metrics or list(next(iter(next(iter(next(iter(arms.values())).values())).values())))
+    common = metrics_of(arms)
+    names = args.metrics or common
+    if missing := [name for name in (*names, args.x) if name not in common]:
+        parser.error(f'{args.folder}/results.json lacks {", ".join(missing)} in some image of {", ".join(arms)}')
     text = {'table.md': table(arms, names), 'differences.md': differences(arms, names, args.against)}
     for file, content in text.items():
         (args.folder / file).write_text(content)
         print(content)
     draw_tradeoff(arms, args.x, args.folder / 'tradeoff.png')
+    draw_curves(arms, [args.x, 'ssim', 'psnr_gt_mean'], args.number, args.folder / 'curves.png')
     if args.dataroot:
         seed = min(set.intersection(*(set(seeds) for seeds in arms.values())))
         draw_crops(args.folder, list(arms), args.dataroot, seed, args.folder / 'crops.png')
