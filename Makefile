@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # So its build requirements are installed first, then everything else without isolation.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help env test lint format docs coverage notebook options demo clean
+.PHONY: help env test lint format docs coverage notebook options tables demo clean
 
 help:
 	@echo 'make demo      train a small model on bundled photographs, test it, write a table and a picture'
@@ -17,6 +17,7 @@ help:
 	@echo 'make coverage  run the test suite with coverage; report in htmlcov/'
 	@echo 'make docs      build the documentation site in site/;   make notebook   execute its notebook anew'
 	@echo 'make options   write options/, its JSON schema and the tables of docs/options.md from the package'
+	@echo 'make tables    write the tables of measurements in docs/ from their JSON files'
 	@echo 'make clean     remove what the demo and the other targets wrote'
 
 env: $(VENV)/installed-dev
@@ -61,6 +62,9 @@ options: env
 	$(BIN)/python -m basicsr_entropy.config.templates --write options
 	$(BIN)/python -m basicsr_entropy.config.json_schema options/schema.json
 	$(BIN)/python -m basicsr_entropy.config.doc_tables docs/options.md
+
+tables: env
+	$(BIN)/python scripts/fill_tables.py docs/results.md docs/models.md
 
 datasets/demo_photographs: | $(VENV)/installed
 	$(BIN)/python scripts/make_sample.py --out $@
