@@ -1,6 +1,7 @@
 """Checks of option values, shared by every part of the package. Depends on Python's standard library only."""
 
 import math
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TypeGuard
 
@@ -19,6 +20,11 @@ def are_integers(values: object, minimum: int | None = None) -> TypeGuard[Sequen
     return all(is_integer(value, minimum) for value in values)
 
 
+def has_control_characters(text: str) -> bool:
+    """Whether a text has control characters, line separators or lone surrogates (Unicode Cc, Zl, Zp, Cs)."""
+    return any(unicodedata.category(character) in ('Cc', 'Zl', 'Zp', 'Cs') for character in text)
+
+
 def is_path(name: str) -> bool:
     """Whether a name would lead out of the folder that it is joined to, or into another one below."""
     return name in ('.', '..') or '/' in name or '\\' in name
@@ -28,7 +34,7 @@ def name_problem(name: str) -> str | None:
     """What is wrong with a name that files or folders are named after; None if nothing is."""
     if is_path(name):
         return f'must be a name and not a path, got {name!r}: output files are named after it'
-    if not name.isprintable():
+    if has_control_characters(name):
         return f'must have no control characters, got {name!r}: output files are named after it'
     return None
 

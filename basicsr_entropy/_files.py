@@ -6,6 +6,7 @@ And folders: renaming one to make room, and noticing that one was removed.
 import errno
 import os
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,31 +17,52 @@ from pathlib import Path
 _FOLDER_SYNC_UNSUPPORTED = (errno.EACCES, errno.EBADF, errno.EINVAL)
 
 
+def read_text(path: str | Path) -> str:
+    """Text of a UTF-8 file, with or without a byte order mark.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is not UTF-8; the message names the file.
+    """
+    try:
+        return Path(path).read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path} is not UTF-8 text: {error.reason} at byte {error.start}') from error
+
+
 @contextmanager
-def atomic_write(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path, replace: bool = True) -> Iterator[Path]:
     """Yields a temporary path in the same folder; leaving the context renames it to `path`.
 
-    Missing folders are created. After an error the temporary file is removed and `path` is unchanged.
+    Missing folders are created. After an error the temporary file is removed and `path` is unchanged. A link is
+    followed. What is no regular file, such as /dev/null, is written to and not replaced.
 
     Args:
         path: Final path. The temporary path has the same suffix.
+        replace: Replace a file that exists.
 
     Raises:
+        FileExistsError: If the file exists and is not to be replaced.
         OSError: If the file cannot be written or renamed.
     """
-    path = Path(path)
+    given = Path(path)
+    special = given.exists() and not given.is_file() and not given.is_dir()
+    path = Path(tempfile.gettempdir(), given.name) if special else Path(os.path.realpath(given))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.writing-{uuid.uuid4().hex}{path.suffix}')
     try:
         yield temporary
-        replace_durably(temporary, path)
+        if special:
+            given.write_bytes(temporary.read_bytes())
+        else:
+            replace_durably(temporary, path, replace)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def atomic_write_bytes(path: str | Path, content: bytes) -> None:
+def atomic_write_bytes(path: str | Path, content: bytes, replace: bool = True) -> None:
     """Writes bytes with `atomic_write`."""
-    with atomic_write(path) as temporary:
+    with atomic_write(path, replace) as temporary:
         temporary.write_bytes(content)
 
 
@@ -77,7 +99,7 @@ def files_into(folder: Path, check: Callable[[Path], object]) -> Iterator[Path]:
         shutil.rmtree(private, ignore_errors=True)
 
 
-def replace_durably(temporary: Path, final: Path) -> None:
+def replace_durably(temporary: Path, final: Path, replace: bool = True) -> None:
     """Renames a file or a folder to its final path, on the same file system, so that the rename survives a crash.
 
     The content is synced to disk before the rename, and the folder that holds the final path after it. Of a folder,
@@ -85,18 +107,38 @@ def replace_durably(temporary: Path, final: Path) -> None:
 
     Args:
         temporary: What to rename.
-        final: New path. A file that exists there is replaced.
+        final: New path.
+        replace: Replace a file that exists there.
 
     Raises:
+        FileExistsError: If there is a file that is not to be replaced.
         OSError: If syncing or renaming fails.
     """
     _sync(temporary)
-    os.replace(temporary, final)
+    if replace:
+        os.replace(temporary, final)
+    else:
+        _rename_new(temporary, final)
     try:
         _sync(final.parent)
     except OSError as error:
         if error.errno not in _FOLDER_SYNC_UNSUPPORTED:
             raise
+
+
+def _rename_new(temporary: Path, final: Path) -> None:
+    """Renames a file unless the final path exists, also if another process writes it at this moment."""
+    try:
+        os.link(temporary, final)
+        temporary.unlink()
+        return
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links, as on memory cards
+        if not final.exists():
+            os.replace(temporary, final)
+            return
+    raise FileExistsError(f'{final} exists')
 
 
 def archive(folder: str | Path) -> Path | None:

@@ -93,3 +93,36 @@ def test_renames_a_folder(tmp_path, steps):
     replace_durably(tmp_path / 'partial', tmp_path / 'final')
     assert [step for step, _ in steps] == ['fsync', 'replace', 'fsync']
     assert (tmp_path / 'final/data').read_bytes() == b'1'
+
+
+def test_a_file_that_appears_meanwhile_is_kept_if_asked(tmp_path, monkeypatch):
+    path = tmp_path / 'result.png'
+    for links in (True, False):
+        if not links:  # as on a memory card
+
+            def refuse(*paths):
+                raise PermissionError(errno.EPERM, 'no links here')
+
+            monkeypatch.setattr(os, 'link', refuse)
+        atomic_write_bytes(path, b'first', replace=False)
+        with pytest.raises(FileExistsError, match='result.png exists'):
+            atomic_write_bytes(path, b'second', replace=False)
+        assert path.read_bytes() == b'first'
+        assert list(tmp_path.iterdir()) == [path]
+        path.unlink()
+
+
+def test_links_are_followed_and_devices_are_not_replaced(tmp_path):
+    (tmp_path / 'link.json').symlink_to('target.json')
+    for content in ('old', 'new'):
+        atomic_write_text(tmp_path / 'link.json', content)
+        assert (tmp_path / 'link.json').is_symlink()
+        assert (tmp_path / 'target.json').read_text() == content
+    os.mkfifo(tmp_path / 'pipe')
+    reader = os.open(tmp_path / 'pipe', os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        atomic_write_text(tmp_path / 'pipe', 'content')
+        assert os.read(reader, 100) == b'content'
+        assert (tmp_path / 'pipe').is_fifo()
+    finally:
+        os.close(reader)

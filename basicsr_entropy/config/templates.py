@@ -26,7 +26,7 @@ import jinja2
 import yaml
 from jinja2 import nodes
 
-from basicsr_entropy._checks import check_choice, is_path
+from basicsr_entropy._checks import check_choice, has_control_characters, is_path
 from basicsr_entropy._files import atomic_write_text
 
 PHASES = ('train', 'test')
@@ -93,7 +93,7 @@ def render(
     if name is None:
         only_dataset = settings.get('dataset_in_options') == dataset
         name = settings['file'] if only_dataset else f'{settings["file"]}_{section["name"]}'
-    if not name or not name.isprintable() or is_path(name):
+    if not name or has_control_characters(name) or is_path(name):
         raise ValueError(f'name: it names a folder in experiments/, so it cannot be {name!r}')
     return (
         _environment()

@@ -20,6 +20,7 @@ import cv2
 import lmdb
 import numpy as np
 
+from basicsr_entropy._checks import has_control_characters
 from basicsr_entropy._images import decode_image
 
 META_INFO = 'meta_info.txt'
@@ -42,7 +43,7 @@ def lmdb_key(name: str) -> str:
         size = len(key.encode())
     except UnicodeEncodeError as error:
         raise ValueError(f'{name!r} is not a UTF-8 name; rename the file') from error
-    if not key.isprintable():
+    if has_control_characters(key):
         raise ValueError(f'{name!r} holds a control character; rename the file')
     if size > MAX_KEY:
         raise ValueError(f'{name}: the name has {size} bytes, an LMDB key at most {MAX_KEY}; rename the file')
@@ -161,20 +162,33 @@ def open_environment(path: str | Path, **kwargs: Any) -> lmdb.Environment:
 
 
 # LMDB allows a process to open a database only once, however many datasets read it, and forbids using it after a fork.
-_environments: dict[str, lmdb.Environment] = {}
+_environments: dict[str, tuple[lmdb.Environment, tuple[int, ...]]] = {}  # with `_identity` of the file
 _reading = threading.RLock()  # held by readers, so that no fork closes a database while a thread reads from it
 
 
+def _identity(file: str) -> tuple[int, ...]:
+    """What tells a file from another one that has taken its place; empty if there is none."""
+    try:
+        status = os.stat(file)
+    except FileNotFoundError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
 def _environment(path: str) -> lmdb.Environment:
+    identity = _identity(os.path.join(path, 'data.mdb'))
+    if path in _environments and identity not in ((), _environments[path][1]):  # prepared anew since
+        _environments.pop(path)[0].close()
     if path not in _environments:
-        _environments[path] = open_environment(path, readonly=True, lock=False, readahead=False, create=False)
-    return _environments[path]
+        environment = open_environment(path, readonly=True, lock=False, readahead=False, create=False)
+        _environments[path] = environment, identity
+    return _environments[path][0]
 
 
 def _before_fork() -> None:
     _reading.acquire()
     while _environments:
-        _environments.popitem()[1].close()
+        _environments.popitem()[1][0].close()
 
 
 # parent and child each open their databases again at their next read

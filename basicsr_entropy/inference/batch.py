@@ -103,7 +103,7 @@ def enhance_files(
     outcomes = []
     for job in tqdm(jobs, desc='Enhance', unit='image'):
         try:
-            outcome = _enhance_file(enhancer, job, controls)
+            outcome = _enhance_file(enhancer, job, controls, overwrite)
         except Exception as error:  # any error of one file leaves the others to be enhanced
             outcome = Outcome(job.source, 'failed', reason=first_line(error))
             _print(outcome)
@@ -181,19 +181,19 @@ def _print(outcome: Outcome) -> None:
     tqdm.write(f'basicsr-entropy: {kind}: {name}{outcome.reason}', file=sys.stderr)
 
 
-def _enhance_file(enhancer: Enhancer, job: Job, controls: Controls) -> Outcome:
+def _enhance_file(enhancer: Enhancer, job: Job, controls: Controls, overwrite: bool) -> Outcome:
     start = time.perf_counter()
     photograph = read_photograph(job.source)
     frames = _Frames(enhancer.steps)
     rgb, convert_back = image_to_tensor(photograph.pixels)
     restored = enhancer(rgb, callback=frames if job.filmstrip else None, progress=True)
     enhanced = convert_back(controls(rgb, restored))
-    write_photograph(job.output, photograph._replace(pixels=enhanced))
+    write_photograph(job.output, photograph._replace(pixels=enhanced), overwrite)
     if job.compare:
         pair = np.hstack([photograph.pixels, enhanced])
-        write_photograph(job.compare, photograph._replace(pixels=pair, orientation=1, exif=None))
+        write_photograph(job.compare, photograph._replace(pixels=pair, orientation=1, exif=None), overwrite)
     if job.filmstrip:
-        write_photograph(job.filmstrip, Photograph(frames.strip(), 'PNG', icc=photograph.icc))
+        write_photograph(job.filmstrip, Photograph(frames.strip(), 'PNG', icc=photograph.icc), overwrite)
     height, width = enhanced.shape[:2]
     clipped = [_clipped(pixels) for pixels in (photograph.pixels, enhanced)]
     return Outcome(job.source, 'done', job.output, '', width, height, round(time.perf_counter() - start, 3), *clipped)

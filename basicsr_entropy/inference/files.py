@@ -1,10 +1,12 @@
 """Reading and writing of photographs at their own bit depth, with EXIF and ICC profile; finding them in folders."""
 
+import contextlib
 import glob
 import io
+import re
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,9 +28,11 @@ RAW_SUFFIXES = ('.arw', '.cr2', '.cr3', '.dng', '.nef', '.orf', '.pef', '.raf', 
 OTHER_SUFFIXES = ('.exr', '.gif', '.hdr', '.jp2', '.jxl', '.psd', '.xcf')
 ORIENTATION = 0x0112  # EXIF tag
 EXIF_HEADER = b'Exif\0\0'  # precedes EXIF in JPEG files
+PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 # The TIFF tags that describe the photograph, not the layout of its pixels in the file:
 # description, camera, resolution, software, date, artist, XMP, copyright.
-TIFF_TAGS = (270, 271, 272, 282, 283, 296, 305, 306, 315, 700, 33432)
+XMP = 700
+TIFF_TAGS = (270, 271, 272, 282, 283, 296, 305, 306, 315, XMP, 33432)
 TIFF_SUBFILE_TYPE = 254  # tag whose lowest bit marks a page as a smaller version of another
 TIFF_TABLES = (0x8769, 0x8825)  # tags that point to the EXIF and GPS tables
 INTEROPERABILITY = 0xA005  # tag in the EXIF table that points to another table
@@ -96,8 +100,9 @@ def read_photograph(path: str | Path) -> Photograph:
             is_tiff = file_format == 'TIFF'
             exif = _tiff_tags(image) if is_tiff else _without_thumbnail(image.info.get('exif'))
             orientation = 1 if is_tiff else _orientation(image)
-            # a CMYK profile does not apply to the RGB pixels after conversion
-            icc = image.info.get('icc_profile') if mode != 'CMYK' else None
+            # the profile of other colors does not apply to the RGB pixels after conversion
+            icc = image.info.get('icc_profile') if mode not in ('CMYK', 'LAB') else None
+            tags = dict(image.tag_v2) if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
             pixels = pil_to_array(image)
     except Exception as error:  # PIL raises many types of exception for damaged files
         raise ValueError(f'{path} cannot be read as an image; it is damaged or its format is not supported') from error
@@ -110,10 +115,12 @@ def read_photograph(path: str | Path) -> Photograph:
             f'{path} has 32 bits per channel, with no defined range; convert it to 8 or 16 bits '
             '(values in [0, 1]: times 65535, rounded, as uint16)'
         )
-    may_have_16_bits = file_format in ('PNG', 'TIFF') and mode in ARRAY_MODES
-    deep = _decode_16_bit(content, str(path), mode) if may_have_16_bits else None
-    stored = pixels if deep is None else deep
-    return Photograph(_TO_UPRIGHT.get(orientation, lambda a: a)(stored), file_format, orientation, exif, icc)
+    deep = mode in ARRAY_MODES and _has_16_bits(content, tags)
+    stored = _decode_16_bit(content, str(path), mode, tags) if deep else pixels
+    upright = _TO_UPRIGHT.get(orientation, lambda a: a)(stored)
+    # what XMP alone says is not written again
+    kept = orientation if isinstance(exif, bytes) and ORIENTATION in _parsed(exif) else 1
+    return Photograph(upright, file_format, kept, exif, icc)
 
 
 def _is_heif(content: bytes) -> bool:
@@ -142,6 +149,13 @@ def _number_of_images(image: Image.Image) -> int:
         image.seek(0)
         count -= thumbnails
     return count
+
+
+def _parsed(exif: bytes) -> Image.Exif:
+    parsed = Image.Exif()
+    with contextlib.suppress(SyntaxError, struct.error):  # damaged EXIF; the pixels are intact
+        parsed.load(exif)
+    return parsed
 
 
 def _orientation(image: Image.Image) -> int:
@@ -179,28 +193,47 @@ def _tiff_tags(image: Image.Image) -> TiffImagePlugin.ImageFileDirectory_v2:
             value = exif[tag]
             # PIL decodes text as Latin-1, whatever its encoding, and would write non-ASCII text as question marks
             kept[tag] = value.encode('latin-1') if isinstance(value, str) else value
+    if XMP in kept:  # the pixels are upright
+        kept[XMP] = re.sub(rb'(tiff:Orientation(?:=["\']|>))[2-8]', rb'\g<1>1', kept[XMP])
     for tag in TIFF_TABLES:
         if table := exif.get_ifd(tag):
             kept[tag] = {key: value for key, value in table.items() if key != INTEROPERABILITY}
     return kept
 
 
-def _decode_16_bit(content: bytes, name: str, mode: str) -> np.ndarray | None:
-    """Pixels of a 16-bit file, of which PIL keeps 8 bits; None for 8-bit files. Gray with alpha becomes RGBA."""
+def _has_16_bits(content: bytes, tags: Mapping[int, Any]) -> bool:
+    """Whether a PNG file, by its header, or a TIFF file, by its tags, has 16 bits per channel."""
+    if content.startswith(PNG_SIGNATURE):
+        return content[24] == 16
+    return 16 in tags.get(TiffImagePlugin.BITSPERSAMPLE, ())
+
+
+def _decode_16_bit(content: bytes, name: str, mode: str, tags: Mapping[int, Any]) -> np.ndarray:
+    """Pixels of a 16-bit file, of which PIL keeps 8 bits. Gray with alpha becomes RGBA."""
     pixels = decode_image(content, name, cv2.IMREAD_UNCHANGED)
-    if pixels.dtype != np.uint16:
-        return None
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+        if pixels.shape[2] == 4 and tags.get(TiffImagePlugin.EXTRASAMPLES) == (1,):  # multiplied by alpha
+            alpha = pixels[..., 3:].astype(np.float64) / 65535
+            colors = np.divide(pixels[..., :3], alpha, out=np.zeros((*pixels.shape[:2], 3)), where=alpha > 0)
+            pixels = np.concatenate([colors.round().clip(0, 65535).astype(np.uint16), pixels[..., 3:]], axis=2)
+    if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # white is zero
+        pixels = 65535 - pixels
     return pixels[..., 0] if mode in ('L', 'I;16', 'I;16B') and pixels.ndim == 3 else pixels
 
 
-def write_photograph(path: str | Path, photograph: Photograph) -> None:
+def write_photograph(path: str | Path, photograph: Photograph, replace: bool = True) -> None:
     """Writes a photograph in its own format and orientation; JPEG and WebP at quality 95, AVIF at 90.
 
-    The write is atomic, and replaces an existing file.
+    The write is atomic.
+
+    Args:
+        path: Path of the file.
+        photograph: The photograph.
+        replace: Replace a file that exists.
 
     Raises:
+        FileExistsError: If the file exists and is not to be replaced.
         OSError: If the file cannot be written.
     """
     path = Path(path)
@@ -209,13 +242,15 @@ def write_photograph(path: str | Path, photograph: Photograph) -> None:
         content = _encode_tiff(pixels, photograph)
     elif pixels.dtype == np.uint16:
         content = _encode_16_bit_png(pixels, photograph)
+    elif photograph.format == 'BMP' and pixels.shape[2:] == (4,):  # PIL writes them without a mask for alpha
+        content = cv2.imencode('.bmp', cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA))[1].tobytes()
     else:
         buffer = io.BytesIO()
         metadata = {'exif': photograph.exif, 'icc_profile': photograph.icc}
         metadata = {key: value for key, value in metadata.items() if value}
         Image.fromarray(pixels).save(buffer, photograph.format, **metadata, **SAVE_OPTIONS.get(photograph.format, {}))
         content = buffer.getvalue()
-    atomic_write_bytes(path, content)
+    atomic_write_bytes(path, content, replace)
 
 
 def _encode_tiff(pixels: np.ndarray, photograph: Photograph) -> bytes:

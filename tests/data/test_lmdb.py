@@ -2,10 +2,12 @@
 
 import multiprocessing
 import os
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from helpers import write_image
 from torch.utils.data import DataLoader
 
 from basicsr_entropy.data.datasets import LowLightPairedDataset
@@ -105,3 +107,13 @@ def test_an_image_of_a_raw_database_is_a_view_that_cannot_be_written(lolv1, tmp_
         assert not image.flags.writeable
         assert not image.flags.owndata
         assert image.dtype == np.uint8
+
+
+def test_a_database_prepared_anew_is_read_anew(databases, lolv1):
+    for level in (10, 200):
+        for path in (lolv1 / 'our485').rglob('*.png'):
+            write_image(path, np.full((40, 48, 3), level, np.uint8))
+        shutil.rmtree(databases)
+        prepare_lmdb(lolv1, databases, splits=['train'])
+        item = LowLightPairedDataset({'phase': 'train', 'gt_size': 16, 'dataroot': str(databases)})[0]
+        assert round(255 * item['gt'].mean().item()) == level

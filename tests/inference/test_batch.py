@@ -10,6 +10,7 @@ from helpers import assert_one_line, photograph, train_options
 from PIL import Image
 
 from basicsr_entropy.config import build
+from basicsr_entropy.inference.batch import enhance_files
 from basicsr_entropy.inference.enhancer import Enhancer
 from basicsr_entropy.inference.files import Photograph, read_photograph, write_photograph
 
@@ -176,3 +177,17 @@ def test_export_never_replaces_a_file(run, workdir, model):
     assert code == 1
     assert '-o: model.safetensors exists' in err
     assert (workdir / model).read_bytes() == before
+
+
+def test_a_result_that_appears_meanwhile_is_kept(workdir, night):
+    def other_run(image, **options):
+        (workdir / 'out/c.png').write_bytes(b'of another run')
+        return image
+
+    other_run.steps = 1
+    outcomes = enhance_files(other_run, [str(night / 'c.png')], 'out')
+    assert [each.status for each in outcomes] == ['failed']
+    assert 'out/c.png exists' in outcomes[0].reason
+    assert (workdir / 'out/c.png').read_bytes() == b'of another run'
+    outcomes = enhance_files(other_run, [str(night / 'c.png')], 'out', overwrite=True)
+    assert [each.status for each in outcomes] == ['done']

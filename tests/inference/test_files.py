@@ -4,11 +4,12 @@ import struct
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
 from helpers import FIXTURES
-from PIL import ExifTags, Image, ImageCms, ImageOps, TiffImagePlugin, features
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, TiffImagePlugin, features
 
 from basicsr_entropy.inference.files import (
     Photograph,
@@ -303,3 +304,53 @@ def test_finds_files_folders_and_patterns(tmp_path, monkeypatch):
     for word, message in (('absent.png', 'absent.png: no such file'), ('empty', 'empty: no photograph in this folder')):
         with pytest.raises(FileNotFoundError, match=message):
             find_photographs(['a.png', word])
+
+
+@pytest.mark.parametrize('suffix', ['.tif', '.jpg', '.png', '.webp'])
+def test_orientation_in_xmp_turns_a_photograph_once(tmp_path, suffix):
+    path, xmp = tmp_path / f'in{suffix}', b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    options = {'xmp': xmp}
+    if suffix == '.tif':
+        tags = TiffImagePlugin.ImageFileDirectory_v2()
+        tags[0x0112], tags[700] = 6, xmp
+        options = {'tiffinfo': tags}
+    elif suffix == '.png':
+        options = {'pnginfo': PngImagePlugin.PngInfo()}
+        options['pnginfo'].add_itxt('XML:com.adobe.xmp', xmp.decode())
+    Image.fromarray(noise(4, 6, 3)).save(path, **options)
+    shapes = [ImageOps.exif_transpose(Image.open(file)).size for file in (path, rewrite(path))]
+    assert shapes == [(4, 6), (4, 6)]
+
+
+def test_16_bit_tiff_files_look_as_those_of_8_bits(tmp_path):
+    values = noise(4, 6)
+    premultiplied = np.dstack([noise(4, 6, 3) // 2, np.full((4, 6), 128, np.uint8)])
+    for name, pixels, options in (
+        ('negative.tif', values, {'photometric': 'miniswhite'}),
+        ('alpha.tif', premultiplied, {'photometric': 'rgb', 'extrasamples': ['assocalpha']}),
+    ):
+        tifffile.imwrite(tmp_path / name, pixels, **options)
+        shallow = read_photograph(tmp_path / name).pixels
+        tifffile.imwrite(tmp_path / name, pixels.astype(np.uint16) * 257, **options)
+        deep = read_photograph(tmp_path / name).pixels
+        assert deep.dtype == np.uint16
+        assert np.abs(deep / 257 - shallow).max() < 1.5, name
+    assert np.array_equal(read_photograph(tmp_path / 'negative.tif').pixels, 65535 - values.astype(np.uint16) * 257)
+
+
+def test_alpha_of_bmp_files_is_kept(tmp_path):
+    pixels = noise(4, 6, 4)
+    cv2.imwrite(str(tmp_path / 'in.bmp'), cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA))
+    assert np.array_equal(np.asarray(Image.open(rewrite(tmp_path / 'in.bmp'))), pixels)
+
+
+def test_the_profile_of_lab_pixels_is_not_that_of_the_result(tmp_path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('LAB')).tobytes()
+    Image.new('LAB', (6, 4)).save(tmp_path / 'in.tif', icc_profile=profile)
+    assert read_photograph(tmp_path / 'in.tif').icc is None
+
+
+def test_8_bit_tiff_files_are_read_with_any_compression_that_pil_knows(tmp_path):
+    pixels = noise(16, 16, 3)
+    Image.fromarray(pixels).save(tmp_path / 'in.tif', compression='zstd')
+    assert np.array_equal(read_photograph(tmp_path / 'in.tif').pixels, pixels)

@@ -1,7 +1,7 @@
 """Checks paired datasets for faults that break a training run or distort an evaluation, and for notable properties."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,7 +127,7 @@ def check_datasets(
         check_splits(splits, [split.name for split in found], root)
         chosen += [split.without(names) for split in found if not splits or split.name in splits]
     measured = measure_all(chosen, workers)
-    judge = _Judge(several_roots=len({split.root for split in chosen}) > 1)
+    judge = _Judge(_labels([_root(split) for split in chosen]))
     findings = [finding for split in chosen for finding in judge.names(split)]
     findings += [finding for each in measured for finding in judge.pair(each)]
     findings += judge.copies(measured)
@@ -147,20 +147,20 @@ class _Judge:
     """Turns measurements into findings.
 
     Args:
-        several_roots: Whether names must begin with their data root to be unique.
+        labels: What names and paths begin with, by data root; see `_labels`.
     """
 
-    def __init__(self, several_roots: bool) -> None:
-        self.several_roots = several_roots
+    def __init__(self, labels: Mapping[Path, str]) -> None:
+        self.labels = labels
 
     def name(self, split: Split, key: str) -> str:
         """Name of a pair in an exclusion list."""
-        return f'{_root(split).name}/{split.name}/{key}' if self.several_roots else f'{split.name}/{key}'
+        return f'{self.labels[_root(split)]}{split.name}/{key}'
 
     def shown(self, split: Split, path: str) -> str:
-        """A path relative to the data root, or, with several roots, to its parent."""
+        """A path relative to the data root, after the label of the root."""
         root = _root(split)
-        return Path(path).relative_to(root.parent if self.several_roots else root).as_posix()
+        return f'{self.labels[root]}{Path(path).relative_to(root).as_posix()}'
 
     def file(self, each: MeasuredPair, role: str) -> str:
         """The 'lq' or 'gt' file of a pair, as reports show it."""
@@ -283,6 +283,16 @@ class _Judge:
                 (train, test),
                 (self.name(train.split, train.pair.key),) if same else (),
             )
+
+
+def _labels(roots: Iterable[Path]) -> dict[Path, str]:
+    """The end of each data root's path that tells it from the others, with a slash; nothing for a single root."""
+    parts = {root: root.parts[1:] for root in roots}
+    if len(parts) < 2:
+        return dict.fromkeys(parts, '')
+    longest = max(map(len, parts.values()))
+    depth = next(n for n in range(1, longest + 1) if len({part[-n:] for part in parts.values()}) == len(parts))
+    return {root: f'{"/".join(part[-depth:])}/' for root, part in parts.items()}
 
 
 def _root(split: Split) -> Path:

@@ -132,6 +132,8 @@ def shift(lq: np.ndarray, gt: np.ndarray) -> tuple[float, float, float]:
     if factor <= 1:
         return _phase_shift(lq, gt)
     size = round(width / factor), round(height / factor)
+    if min(size) < _MIN_SIDE:
+        return 0.0, 0.0, 0.0
     small = [cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in (lq, gt)]
     dx, dy, response = _phase_shift(*small)
     dx, dy = dx * width / size[0], dy * height / size[1]

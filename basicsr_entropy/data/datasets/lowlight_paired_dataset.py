@@ -64,7 +64,8 @@ class LowLightPairedDataset(Dataset):
             self._split = select_split(self.options.model_dump())
             self.pairs = self._split.pairs
         except (FileNotFoundError, ValueError) as error:
-            raise type(error)(f'{self.where}: {error}') from error
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+            raise kind(f'{self.where}: {error}') from error
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -23,7 +23,7 @@ from basicsr_entropy.data.datasets.lowlight_paired_dataset import (
 )
 from basicsr_entropy.data.datasets.options import SyntheticOptions
 from basicsr_entropy.data.datasets.transforms import Augmentation
-from basicsr_entropy.data.sets.exclusion import is_excluded, read_exclusion
+from basicsr_entropy.data.sets.exclusion import is_excluded, read_exclusion, warn_of_unknown
 from basicsr_entropy.data.sets.image_sources import image_source
 
 GT_EXPONENTS = 0.3, 3.0  # of the gamma curve for gt_mean
@@ -68,10 +68,13 @@ class SyntheticLowLightDataset(Dataset):
             self.paths = self._source.names()
             if self.options.exclude is not None:
                 left_out = read_exclusion(self.options.exclude)
-                self.paths = [path for path in self.paths if not is_excluded(left_out, self._source.key(path))]
+                keys = {path: self._source.key(path) for path in self.paths}
+                warn_of_unknown(self.options.exclude, left_out, keys.values())
+                self.paths = [path for path, key in keys.items() if not is_excluded(left_out, key)]
         except (FileNotFoundError, ValueError) as error:
             where = '' if str(error).startswith('exclude: ') else 'dataroot_gt: '
-            raise type(error)(f'{self.where}.{where}{error}') from error
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+            raise kind(f'{self.where}.{where}{error}') from error
         if not self.paths:
             raise FileNotFoundError(f'{self.where}.dataroot_gt: no image in {self._source.root}')
 

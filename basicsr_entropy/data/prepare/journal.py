@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from basicsr_entropy._files import atomic_write_text
 from basicsr_entropy.data.lmdb import meta_line
 from basicsr_entropy.data.prepare.encoding import EncodedPair
 
@@ -43,6 +44,11 @@ class Journal:
                     yield json.loads(line)
                 except ValueError as error:
                     raise ValueError(f'{self.path}, line {number} is damaged; remove {self.path.parent}') from error
+
+    def forget_skipped(self) -> None:
+        """Removes the entries of skipped pairs, so that they are read again."""
+        kept = [json.dumps(entry) + '\n' for entry in self if 'skipped' not in entry]
+        atomic_write_text(self.path, ''.join(kept))
 
     def add(self, pairs: Iterable[EncodedPair]) -> None:
         """Appends pairs whose images are in the databases, and syncs the file to disk.

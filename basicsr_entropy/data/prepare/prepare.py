@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 from tqdm import tqdm
 
 from basicsr_entropy._images import of_any_size
@@ -162,7 +162,7 @@ def _write_pairs(
 ) -> None:
     remaining = [pair for pair in pairs if pair.key not in writer.done]
     for pair in pairs:
-        if writer.done.get(pair.key) and writer.done[pair.key] != stamps_of(pair):
+        if pair.key in writer.done and writer.done[pair.key] != stamps_of(pair):
             raise ValueError(f'{pair.lq} or {pair.gt} has changed since it was read; remove {writer.staging}')
     encoded_pairs = in_workers(PairEncoder(remaining, lmdb_format), workers)
     try:
@@ -220,6 +220,9 @@ def _header_size(file: str) -> tuple[int, int]:
     try:
         with of_any_size(), Image.open(file) as image:
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-            return image.size[::-1] if turned else image.size
+            size = image.size
+            if isinstance(image, TiffImagePlugin.TiffImageFile):  # of which some versions of PIL give the upright size
+                size = image.tag_v2[TiffImagePlugin.IMAGEWIDTH], image.tag_v2[TiffImagePlugin.IMAGELENGTH]
+            return size[::-1] if turned else size
     except UnidentifiedImageError as error:
         raise ValueError(f'{file} cannot be read as an image; it is damaged or in an unknown format') from error

@@ -43,7 +43,7 @@ class LmdbSplitWriter:
         databases: Final paths of the databases by role, 'lq' and 'gt'.
         staging: The folder `OUT/<split>.partial`.
         complete: Whether the databases are finished; with `resume` they may be so from the start.
-        done: Pairs in the journal: the files' stamps by key, empty for a skipped pair.
+        done: Pairs in the databases: the files' stamps by key.
 
     Raises:
         FileExistsError: If a database exists already, or, without `resume`, the folder of an unfinished run.
@@ -111,6 +111,7 @@ class LmdbSplitWriter:
             else:
                 atomic_write_text(plan, json.dumps(self.plan, indent=1))
             self._journal = Journal(self.staging / 'journal.jsonl')
+            self._journal.forget_skipped()  # they may be whole by now
         except OSError:
             if fresh:
                 shutil.rmtree(self.staging, ignore_errors=True)

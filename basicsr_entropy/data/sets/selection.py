@@ -1,18 +1,22 @@
 """Selects the split that the options of a paired dataset name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from basicsr_entropy._files import read_text
 from basicsr_entropy.data.lmdb import read_origin
-from basicsr_entropy.data.sets.exclusion import read_exclusion
+from basicsr_entropy.data.sets.exclusion import read_exclusion, warn_of_unknown
 from basicsr_entropy.data.sets.image_sources import FolderImages, ImageSource, LmdbImages, backend_type, image_source
+from basicsr_entropy.data.sets.layouts import SPLITS
 from basicsr_entropy.data.sets.pairing import Pair
 from basicsr_entropy.data.sets.splits import Split, find_splits
 
 
 def select_split(opt: Mapping[str, Any]) -> Split:
     """The split that the options of a LowLightPairedDataset name, without the pairs of `exclude`.
+
+    Names of the list that are meant for this split and match none of its pairs are logged.
 
     Args:
         opt: Checked options of the dataset: dataroot, layout, split and phase, or dataroot_lq, dataroot_gt,
@@ -24,10 +28,36 @@ def select_split(opt: Mapping[str, Any]) -> Split:
     """
     names = read_exclusion(opt['exclude']) if opt.get('exclude') else frozenset()
     split = _split_of_two_roots(opt) if opt.get('dataroot') is None else _split_of_dataroot(opt)
+    if not names:
+        return split
+    pairing = split.pairing
+    keys = {pair.key for pair in pairing.pairs} | {fault.key for fault in (*pairing.unpaired, *pairing.clashing)}
+    if not split.name:
+        names = _names_without_split(names, keys, _splits_of_two_roots(opt, split))
     split = split.without(names)
-    if names and not split.pairs:
+    warn_of_unknown(opt['exclude'], names, keys, split.name, split.folders)
+    if not split.pairs:
         raise ValueError(f'exclude: {opt["exclude"]} leaves no pair')
     return split
+
+
+def _splits_of_two_roots(opt: Mapping[str, Any], split: Split) -> tuple[str, ...]:
+    """What two folders are called in exclusion lists: the split of their manifest, or those of the phase."""
+    if split.origin:
+        return (split.origin[1],)
+    return ('train',) if opt.get('phase') == 'train' else ('val', 'test')
+
+
+def _names_without_split(names: frozenset[str], keys: Collection[str], own: Collection[str]) -> frozenset[str]:
+    """The names of a list that are meant for a split without a name, with those of the form SPLIT/KEY as KEY."""
+    meant = set()
+    for name in names:
+        split, _, key = name.partition('/')
+        if name in keys or split not in SPLITS:
+            meant.add(name)
+        elif split in own:
+            meant.add(key)
+    return frozenset(meant)
 
 
 def layout_and_split(opt: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -87,7 +117,11 @@ def _pairs_of_meta_info(meta_info: Path, lq: ImageSource, gt: ImageSource, templ
     if not meta_info.is_file():
         raise FileNotFoundError(f'meta_info_file: no file {meta_info}')
     pairs = []
-    for line in filter(str.strip, meta_info.read_text(encoding='utf-8').splitlines()):
+    try:
+        lines = read_text(meta_info).splitlines()
+    except ValueError as error:
+        raise ValueError(f'meta_info_file: {error}') from error
+    for line in filter(str.strip, lines):
         first, *rest = line.strip().split('\t' if '\t' in line else None)
         if rest and not rest[0].startswith('('):
             lq_name, gt_name = first, rest[0]

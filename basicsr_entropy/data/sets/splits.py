@@ -44,6 +44,11 @@ class Split:
         return f"split '{self.name}'" if self.name else 'dataroot_lq and dataroot_gt'
 
     @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders that lead to the data root, the outermost first."""
+        return self.root.resolve().parts[1:] if self.root else ()
+
+    @property
     def origin(self) -> tuple[str, str] | None:
         """Published layout and split of the images; None if they are unknown. Databases record them in a manifest."""
         if self.layout and self.name:
@@ -63,8 +68,10 @@ class Split:
         else:
             lq, gt = self._keys(self.lq, 'low-light'), self._keys(self.gt, 'normal-light')
             pairing = match_keys(lq, gt, str(self.lq.root), str(self.gt.root))
-        root = self.root.resolve().name if self.root else None
-        return pairing.without(lambda key: is_excluded(self.excluded, key, self.name, root))
+        if not self.excluded:
+            return pairing
+        folders = self.folders
+        return pairing.without(lambda key: is_excluded(self.excluded, key, self.name, folders))
 
     @property
     def pairs(self) -> list[Pair]:

@@ -1,5 +1,6 @@
 """Faults are introduced into a sound dataset, and found."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ from PIL import ExifTags, Image
 
 from basicsr_entropy.data.checks.check import KINDS, check_datasets
 from basicsr_entropy.data.checks.report import CAPTION, CELL, MARGIN, unused_path, write_exclusion_list, write_picture
+from basicsr_entropy.data.checks.scenes import shift
 from basicsr_entropy.data.datasets import LowLightPairedDataset
 from basicsr_entropy.data.datasets.demo_photographs import _tiles, read_photograph
 from basicsr_entropy.data.prepare.encoding import LmdbFormat
@@ -367,3 +369,28 @@ def test_names_what_does_not_exist(root, tmp_path):
         check_datasets([root], exclude=tmp_path / 'absent.txt')
     with pytest.raises(FileNotFoundError, match='dataroot: no folder'):
         check_datasets([tmp_path / 'absent'])
+
+
+def test_roots_of_the_same_name_are_told_apart(root, tiles, tmp_path):
+    second = tmp_path / 'second' / root.name
+    shutil.copytree(root, second)
+    (root / 'our485/low/1.png').write_bytes(b'damaged')
+    checked = check_datasets([root, second])
+    (unreadable,) = [finding for finding in checked.findings if finding.kind == 'unreadable']
+    assert unreadable.files == (f'{tmp_path.name}/LOLv1/our485/low/1.png',)
+    write_exclusion_list(checked, tmp_path / 'list.txt')
+    named = [line.partition('\t')[0] for line in (tmp_path / 'list.txt').read_text().splitlines()]
+    assert f'{tmp_path.name}/LOLv1/train/1' in named
+    options = {'phase': 'train', 'gt_size': 16}
+    listed = tmp_path / 'one.txt'
+    listed.write_text(f'{tmp_path.name}/LOLv1/train/1')
+    counts = [
+        len(LowLightPairedDataset({**options, 'dataroot': str(each), 'exclude': str(listed)}))
+        for each in (root, second)
+    ]
+    assert counts == [2, 3]
+
+
+def test_strips_are_checked():
+    strip = np.random.default_rng(0).random((16, 16400), np.float32)
+    assert shift(strip, strip) == (0, 0, 0)

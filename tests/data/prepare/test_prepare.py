@@ -16,6 +16,7 @@ from basicsr_entropy.data.lmdb import LmdbReader, read_shapes
 from basicsr_entropy.data.prepare import writer
 from basicsr_entropy.data.prepare.encoding import LmdbFormat
 from basicsr_entropy.data.prepare.prepare import estimate, prepare_lmdb
+from basicsr_entropy.data.prepare.writer import LmdbSplitWriter
 
 
 def test_keeps_the_bytes_of_every_image(lolv1, tmp_path):
@@ -286,3 +287,36 @@ def test_a_damaged_jpeg_file_is_written_with_a_warning(tmp_path):
         prepare_lmdb(tmp_path, tmp_path / 'out')
     assert len(warned) == 1
     assert list(read_shapes(tmp_path / 'out/train_lq.lmdb')) == ['1']
+
+
+def test_a_resumed_run_reads_skipped_pairs_again(lolv1, tmp_path, monkeypatch):
+    bad = [lolv1 / f'our485/high/0000{number}.png' for number in (2, 3)]
+    whole = [path.read_bytes() for path in bad]
+    for path in bad:
+        path.write_bytes(b'damaged')
+
+    def killed(writer):
+        writer._flush()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LmdbSplitWriter, 'finish', killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_lmdb(lolv1, tmp_path / 'out', splits=['train'], skip_bad=True)
+    bad[0].write_bytes(whole[0])
+    with pytest.raises(ValueError, match='high/00003.png cannot be read .*skip_bad=True'):
+        prepare_lmdb(lolv1, tmp_path / 'out', splits=['train'], resume=True)
+    bad[1].write_bytes(whole[1])
+    written = prepare_lmdb(lolv1, tmp_path / 'out', splits=['train'], resume=True)['train']
+    assert (written.pairs, written.skipped) == (4, 0)
+    assert set(read_shapes(tmp_path / 'out/train_gt.lmdb')) == {f'0000{number}' for number in range(1, 5)}
+
+
+def test_a_dry_run_knows_which_way_up_a_tiff_is(tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for folder, suffix, shape in (('input', 'png', (60, 40, 3)), ('target', 'tif', (40, 60, 3))):
+        (tmp_path / 'Train' / folder).mkdir(parents=True)
+        file = tmp_path / f'Train/{folder}/1.{suffix}'
+        Image.fromarray(np.zeros(shape, np.uint8)).save(file, **({'exif': turned} if suffix == 'tif' else {}))
+    assert estimate(tmp_path)['train'].pairs == prepare_lmdb(tmp_path, tmp_path / 'out')['train'].pairs == 1
