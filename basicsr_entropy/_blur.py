@@ -28,8 +28,10 @@ def blurred(image: torch.Tensor, sigma: float, padding: Padding, kernel_size: in
     """
     if kernel_size is None:
         kernel_size = 2 * math.ceil(TRUNCATION * sigma) + 1
-    # tracing goes through a cache, and would copy the matrix from the CPU in every call
-    matrix = _filter_matrix if torch.compiler.is_compiling() else _cached_filter_matrix
+    # tracing goes through a cache, and would copy the matrix from the CPU in every call; the matrix of a FakeTensor or
+    # another subclass may be of no use to later calls
+    cached = type(image) in (torch.Tensor, torch.nn.Parameter) and not torch.compiler.is_compiling()
+    matrix = _cached_filter_matrix if cached else _filter_matrix
     rows, columns = (matrix(size, sigma, kernel_size, padding, image.device, image.dtype) for size in image.shape[-2:])
     return rows @ image @ columns.mT
 

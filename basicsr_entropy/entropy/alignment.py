@@ -14,7 +14,7 @@ from basicsr_entropy._blur import blurred
 
 Align = Literal['none', 'mean', 'local']
 ALIGN: tuple[Align, ...] = get_args(Align)
-MIN_MEAN = 1e-3  # of the value range; the gain of a prediction that is black stays finite
+MIN_MEAN = 1e-3  # of the value range: darker images count as this, so that the gain stays finite
 
 
 def aligned(
@@ -45,7 +45,8 @@ def aligned(
         return pred
     if align == 'mean':
         low, high = value_range
-        means = [(image - low).mean(dim=(1, 2, 3), keepdim=True) for image in (pred, target)]
-        return (pred - low) * (means[1] / means[0].clamp_min(MIN_MEAN * (high - low))) + low
+        darkest = MIN_MEAN * (high - low)
+        means = [(image - low).mean(dim=(1, 2, 3), keepdim=True).clamp_min(darkest) for image in (pred, target)]
+        return (pred - low) * (means[1] / means[0]) + low
     # the blur is linear: blurring the difference is blurring both
     return pred + blurred(target - pred, sigma, 'reflect')

@@ -200,6 +200,6 @@ def _bandwidths(target: torch.Tensor, options: DensityOptions) -> torch.Tensor:
     """Bandwidth in levels for each plane of (P, H, W), as (P, 1)."""
     pixels = target.flatten(1)
     if options.bandwidth != 'silverman':
-        return pixels.new_full((len(pixels), 1), float(options.bandwidth))
+        return pixels.new_full((pixels.shape[0], 1), float(options.bandwidth))
     spread = pixels.std(dim=1, unbiased=False, keepdim=True) * pixels.shape[1] ** (-1 / 6)
     return (spread / KERNELS[options.kernel].std).clamp_min(MIN_SILVERMAN_BANDWIDTH)

@@ -1,7 +1,6 @@
 """Divergence of global joint histograms, one per image plane, in plain torch."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -31,22 +30,5 @@ def global_divergence(
     )
     factor = options.scale(bandwidth)[:, None] / planes[0][0].numel()
     p, q = (a @ b.transpose(1, 2) * factor for a, b in ((p_value, p_neighbor), (q_value, q_neighbor)))
-    return _Divergence.apply(p, q, divergence)
-
-
-class _Divergence(torch.autograd.Function):
-    """Divergence (P,) of densities (P, L, L), differentiated w.r.t. q only."""
-
-    @staticmethod
-    def forward(ctx: Any, p: torch.Tensor, q: torch.Tensor, divergence: Divergence) -> torch.Tensor:
-        total = divergence.term(p, q, 1).sum(dim=(1, 2))
-        ctx.save_for_backward(p, q, total)
-        ctx.divergence = divergence
-        return divergence.finish(total)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[None, torch.Tensor, None]:
-        p, q, total = ctx.saved_tensors
-        outer = (grad_output * ctx.divergence.finish_slope(total))[:, None, None]
-        return None, ctx.divergence.slope(p, q, 1).mul_(outer), None
+    p = p + torch.zeros_like(q)  # as large as q under torch.func.vmap, for the terms compute in place
+    return divergence.finish(divergence.differentiable_term(p, q, 1).sum(dim=(1, 2)))

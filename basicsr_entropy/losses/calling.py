@@ -47,8 +47,8 @@ def check_call_signature(loss: nn.Module, path: str) -> None:
         )
 
 
-def call_loss(loss: nn.Module, pred: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Calls a loss and returns its values.
+def call_loss(loss: nn.Module, pred: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Calls a loss and returns its values, by what their names in the log end with.
 
     Args:
         loss: A loss that passes `check_call_signature`. One that takes the prediction only, such as WeightedTVLoss, is
@@ -57,16 +57,17 @@ def call_loss(loss: nn.Module, pred: torch.Tensor, target: torch.Tensor) -> tupl
         target: Target, same shape.
 
     Returns:
-        One value; or two, the perceptual and the style loss, where the loss returns these as BasicSR's PerceptualLoss
-        does and both are enabled.
+        One value, as ''; or, where the loss returns the perceptual and the style loss as BasicSR's PerceptualLoss does,
+        those of the two that are enabled, as '' and '_style'.
 
     Example:
         >>> pred, target = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
         >>> call_loss(nn.L1Loss(), pred, target)
-        (tensor(1.),)
+        {'': tensor(1.)}
     """
     value = loss(pred, target) if len(_required_arguments(loss)) == 2 else loss(pred)
-    return tuple(each for each in value if each is not None) if isinstance(value, tuple) else (value,)
+    values = value if isinstance(value, tuple) else (value,)
+    return {suffix: each for suffix, each in zip(('', '_style'), values) if each is not None}
 
 
 def _required_arguments(loss: nn.Module) -> list[str]:

@@ -72,22 +72,23 @@ class GTMeanLoss(nn.Module):
         values = []
         for one, its_target in zip(pred.split(1), target.split(1)):
             means = [_mean_luma(image).clamp_min(MIN_MEAN) for image in (one, its_target)]
-            scaled = (one * (means[1] / means[0])).clamp(0, 1)
+            scaled = (one * (means[1] / means[0]).to(one.dtype)).clamp(0, 1)
             share = self._bhattacharyya(*means).clamp(0, 1).detach()
             values.append(share * self._value(one, its_target) + (1 - share) * self._value(scaled, its_target))
         return self.loss_weight * torch.stack(values).mean()
 
     def _value(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return torch.stack([each.mean() for each in call_loss(self.loss, pred, target)]).sum()
+        return torch.stack([each.mean() for each in call_loss(self.loss, pred, target).values()]).sum()
 
     def _bhattacharyya(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         variances = (self.sigma * first) ** 2, (self.sigma * second) ** 2
         mean_variance = (variances[0] + variances[1]) / 2
-        spread = torch.log(mean_variance / (variances[0] * variances[1]).sqrt()) / 2
+        spread = (mean_variance.log() - (variances[0].log() + variances[1].log()) / 2) / 2
         return (first - second) ** 2 / (8 * mean_variance) + spread
 
 
 def _mean_luma(image: torch.Tensor) -> torch.Tensor:
+    image = image.to(torch.promote_types(image.dtype, torch.float32))  # powers of a mean underflow in half precision
     if image.shape[1] != 3:
         return image.mean()
     return (image.mean(dim=(0, 2, 3)) * image.new_tensor(LUMA)).sum()

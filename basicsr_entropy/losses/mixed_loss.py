@@ -72,7 +72,7 @@ class MixedLoss(nn.Module):
             )
         terms = {}
         for name, loss in zip(self.names, self.losses):
-            for suffix, value in zip(('', '_style'), call_loss(loss, pred, target)):
+            for suffix, value in call_loss(loss, pred, target).items():
                 terms[name + suffix] = self.loss_weight * value.float().sum()
         total = torch.stack(list(terms.values())).sum()
         self.terms = {name: value.detach() for name, value in terms.items()}

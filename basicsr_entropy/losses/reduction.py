@@ -53,4 +53,5 @@ def expanded_weight(weight: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """
     if weight.ndim != len(shape) or any(own not in (1, wanted) for own, wanted in zip(weight.shape, shape)):
         raise ValueError(f'weight: must fit the loss of shape {tuple(shape)}, got {tuple(weight.shape)}')
-    return weight.expand(shape)
+    # at least float32, for the sum of many weights overflows in half precision
+    return weight.to(torch.promote_types(weight.dtype, torch.float32)).expand(shape)

@@ -192,10 +192,8 @@ class IRSDEModel(SRModel):
             except ValueError:
                 if all(bool(torch.isfinite(each).all()) for each in pair):
                     raise
-                terms = (pair[0].sum() * math.nan,)  # some losses refuse images that are not finite
-            losses[f'l_{name}'] = terms[0]
-            if len(terms) > 1:
-                losses[f'l_{name}_style'] = terms[1]
+                terms = {'': pair[0].sum() * math.nan}  # some losses refuse images that are not finite
+            losses |= {f'l_{name}{suffix}': value for suffix, value in terms.items()}
         return losses
 
     def reduce_loss_dict(self, loss_dict: Mapping[str, torch.Tensor]) -> OrderedDict[str, float]:

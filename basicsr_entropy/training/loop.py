@@ -48,7 +48,7 @@ from basicsr_entropy.training.distributed import Peers, from_first, gathered
 from basicsr_entropy.training.loader import Batch, training_batches
 from basicsr_entropy.training.run_lock import RunLock
 from basicsr_entropy.training.run_record import RunRecord
-from basicsr_entropy.training.sampler import BatchSampler, SampleOrder, seed_generators
+from basicsr_entropy.training.sampler import BatchSampler, SampleOrder, generators_kept, seed_generators
 from basicsr_entropy.training.signals import STOPPING, StopRequested, StopSignals, exit_code
 from basicsr_entropy.training.step_guard import StepGuard
 
@@ -437,7 +437,8 @@ class _Training:
         if any(gathered(self.signals.received is not None)):
             self._stop(further)
         try:
-            with self.signals.interruptible():
+            # metrics may draw random numbers, such as weights that they then replace
+            with self.signals.interruptible(), generators_kept():
                 for loader in self.val_loaders:
                     self.model.validation(loader, self.iteration, self.tb_logger, self.opt['val']['save_img'])
         except StopRequested:

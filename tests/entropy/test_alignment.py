@@ -127,3 +127,11 @@ def test_rejects_invalid_options(change, message):
     images = photograph_like(2, 1, 1, 8, 8)
     with pytest.raises(ValueError, match=message):
         divergence(*images, **{'align': 'local'} | change)
+
+
+def test_images_darker_than_the_darkest_mean_are_not_scaled_to_it():
+    target = torch.zeros(1, 3, 64, 64)
+    target[..., 30, 30] = 0.5
+    assert torch.equal(aligned(target, target, 'mean', 4.0), target)
+    negative = -torch.rand(1, 3, 8, 8)
+    assert torch.equal(aligned(negative, negative, 'mean', 4.0), negative)

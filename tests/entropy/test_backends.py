@@ -199,12 +199,22 @@ def test_does_not_depend_on_torch_defaults(backend, default):
 
 @pytest.mark.parametrize('backend', FAST)
 @pytest.mark.parametrize('divergence', ['hellinger', 'jensen_shannon'])
-def test_value_and_gradient_vanish_at_equality(backend, divergence):
+@pytest.mark.parametrize('kernel', KERNELS)
+def test_value_and_gradient_vanish_at_equality(backend, divergence, kernel):
     device, size = place(backend)
-    target = noise(size)[1].to(device)
-    value, gradient = value_and_grad(target, target, neighbor_weights('random', device), divergence, backend, levels=10)
+    target, weights = noise(size)[1].to(device), neighbor_weights('random', device)
+    value, gradient = value_and_grad(target, target, weights, divergence, backend, levels=10, kernel=kernel)
     assert value.abs().max() < 1e-6
     assert gradient.abs().max() < 1e-9
+
+
+@pytest.mark.parametrize(('kernel', 'bandwidth'), [('gaussian', 0.1), ('logistic', 0.02), ('logistic', 0.01)])
+def test_hellinger_of_a_narrow_kernel_is_not_rounded_below_zero(kernel, bandwidth):
+    target = torch.rand(8, 3, 64, 64)
+    pred, weights = target + 0.03 * torch.randn_like(target), neighbor_weights('uniform')
+    options = {'levels': 9, 'windows': (1, 3), 'kernel': kernel, 'bandwidth': bandwidth}
+    for each in value_and_grad(pred, target, weights, 'hellinger', 'compiled', **options):
+        assert each.isfinite().all()
 
 
 @pytest.mark.parametrize('backend', FAST)

@@ -389,15 +389,16 @@ def test_second_derivatives_of_the_eager_backend(divergence, unit_mass):
 
 
 @pytest.mark.parametrize('divergence', DIVERGENCES)
-def test_second_derivatives_agree_with_the_reference_formula(divergence):
+@pytest.mark.parametrize('windows', [(1, 3, 5), 'global'])
+def test_second_derivatives_agree_with_the_reference_formula(divergence, windows):
     pred, target = torch.rand(2, 1, 1, 3, 4, dtype=torch.float64)
     weight = weights()
 
     def loss(image):
-        return spatial_divergence(image, target, weight, divergence=divergence, levels=4).sum()
+        return spatial_divergence(image, target, weight, divergence=divergence, levels=4, windows=windows).sum()
 
     expected = torch.autograd.functional.hessian(
-        lambda image: divergence_map(divergence, image, target, weights=weight, levels=4).sum(), pred
+        lambda image: divergence_map(divergence, image, target, weights=weight, levels=4, windows=windows).sum(), pred
     )
     assert relative_error(torch.autograd.functional.hessian(loss, pred), expected) < 1e-9
     assert relative_error(torch.func.jacrev(torch.func.jacrev(loss))(pred), expected) < 1e-9

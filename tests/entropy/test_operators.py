@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.library import opcheck
 
 from basicsr_entropy.entropy.backends import _import_triton
@@ -119,10 +120,28 @@ def test_exports(backend):
     torch.testing.assert_close(exported(*pair), loss(*pair))
 
 
+@pytest.mark.parametrize('backend', ['eager', 'compiled'])
+@pytest.mark.parametrize('options', [{}, {'align': 'local'}, {'windows': 'global'}], ids=str)
+def test_the_batch_is_no_constant(backend, options):
+    loss, pair = entropy_loss(backend, **options), images(backend)
+    batch = torch.export.Dim('batch')
+    given = tuple(each.repeat(2, 1, 1, 1) for each in pair)
+    exported = torch.export.export(loss, given, dynamic_shapes=[{0: batch}] * 2)
+    larger = [each.repeat(5, 1, 1, 1) for each in pair]
+    torch.testing.assert_close(exported.module()(*larger), loss(*larger))
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend('aot_eager')
+    compiled = torch.compile(loss, backend=counter)
+    for size in range(2, 6):
+        compiled(*(each.repeat(size, 1, 1, 1) for each in pair))
+    assert counter.frame_count <= 2
+
+
+@pytest.mark.filterwarnings('error')  # PyTorch warns where it loops over a batch
 @pytest.mark.parametrize('backend', ['eager', 'compiled', 'triton'])
-@pytest.mark.parametrize('reduction', ['mean', 'none'])
-def test_transforms_of_torch_func(backend, reduction):
-    loss, (pred, target) = entropy_loss(backend, reduction=reduction), images(backend)
+@pytest.mark.parametrize('options', [{}, {'reduction': 'none'}, {'windows': 'global'}], ids=str)
+def test_transforms_of_torch_func(backend, options):
+    loss, (pred, target) = entropy_loss(backend, **options), images(backend)
 
     def total(image):
         return loss(image, target).sum()
@@ -133,6 +152,16 @@ def test_transforms_of_torch_func(backend, reduction):
     torch.testing.assert_close(torch.func.vmap(total)(batch), torch.stack([total(each) for each in batch]))
     gradients = torch.func.vmap(torch.func.grad(total))(batch)
     torch.testing.assert_close(gradients[0], expected)
+
+
+@pytest.mark.parametrize('backend', ['eager', 'compiled', 'triton'])
+@pytest.mark.parametrize('reduction', ['mean', 'none'])
+def test_forward_mode_is_an_error(backend, reduction):
+    loss, (pred, target) = entropy_loss(backend, reduction=reduction), images(backend)
+
+    def total(image):
+        return loss(image, target).sum()
+
     with pytest.raises(NotImplementedError, match='use reverse mode, such as torch.func.vjp'):
         torch.func.jvp(total, (pred,), (pred,))
 

@@ -68,3 +68,10 @@ def test_rejects_element_wise_weights():
     image = torch.rand(1, 3, 8, 8)
     with pytest.raises(ValueError, match='^weight: GTMeanLoss has no element-wise weight'):
         GTMeanLoss({'type': 'L1Loss'})(image, image, torch.ones(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_brightness_of_dark_images_is_compared_in_float32(dtype):
+    target = 0.1 * torch.rand(1, 3, 32, 32)
+    pred, loss = 0.98 * target, GTMeanLoss({'type': 'L1Loss'})
+    assert loss(pred.to(dtype), target.to(dtype)) < 0.3 * F.l1_loss(pred, target)

@@ -1,8 +1,13 @@
+from functools import partial
+
 import cv2
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from basicsr_entropy.losses import HighPassLoss
+from basicsr_entropy.losses import GaussianBlurL1Loss, HighPassLoss, SpatialEntropyLoss
+
+FEW_LEVELS = partial(SpatialEntropyLoss, levels=2, windows=[1], neighbor='uniform')
 
 
 @pytest.mark.parametrize('norm', ['l1', 'l2'])
@@ -52,3 +57,19 @@ def test_rejects_invalid_options(options, message):
 def test_rejects_images_of_different_shapes():
     with pytest.raises(ValueError, match='^pred: must have the shape of target'):
         HighPassLoss()(torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 9))
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('loss', [HighPassLoss, GaussianBlurL1Loss, FEW_LEVELS])
+def test_weights_of_half_precision_are_summed_in_float32(loss, dtype):
+    pred, target = torch.rand(2, 8, 1, 128, 128)
+    expected = loss()(pred, target).item()
+    assert loss()(pred, target, torch.ones(8, 1, 128, 128, dtype=dtype)).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_fake_run_leaves_nothing_behind():
+    loss, shape = HighPassLoss(), (1, 3, 20, 20)
+    for _ in range(2):
+        assert loss(torch.rand(shape), torch.rand(shape)) > 0
+        with FakeTensorMode():
+            assert loss(torch.rand(shape), torch.rand(shape)).shape == ()

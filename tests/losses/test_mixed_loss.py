@@ -25,16 +25,20 @@ def test_supports_losses_of_the_prediction_only():
 
 def test_returns_both_values_of_a_perceptual_loss():
     class Perceptual(nn.Module):
-        def __init__(self, style):
+        def __init__(self, perceptual, style):
             super().__init__()
-            self.style = style
+            self.perceptual, self.style = perceptual, style
 
         def forward(self, x, gt):
-            return (x - gt).abs().mean(), self.style
+            return self.perceptual, self.style
 
-    pred, target = torch.rand(2, 1, 3, 8, 8)
-    assert len(call_loss(Perceptual(torch.ones(())), pred, target)) == 2
-    assert len(call_loss(Perceptual(None), pred, target)) == 1
+    one = torch.ones(())
+    for values, names in (((one, one), ['', '_style']), ((one, None), ['']), ((None, one), ['_style'])):
+        loss = MixedLoss([{'type': 'L1Loss'}])
+        loss.losses[0] = Perceptual(*values)
+        assert list(call_loss(loss.losses[0], one, one)) == names
+        loss(one, one)
+        assert list(loss.terms) == [f'L1Loss{name}' for name in names]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import runpy
+import shutil
 import signal
 from pathlib import Path
 
@@ -372,6 +373,19 @@ def test_the_best_weights_and_metrics_survive(run, write_run, workdir, monkeypat
     models = workdir / 'experiments/run/models'
     best, latest = (torch.load(models / f'net_g_{name}.pth')['params'] for name in ('best', 'latest'))
     assert list(TORTURE['differences'](best, latest)) != []
+
+
+def test_a_metric_that_draws_random_numbers_changes_no_training(run, write_run, workdir, monkeypatch):
+    weights = []
+    for draws in (False, True):
+        monkeypatch.setattr(
+            IRSDEModel, '_measure', lambda *_, count=int(draws): {'psnr': torch.rand(count).sum().item()}
+        )
+        code, _, err = run('train', '-opt', write_run(**{'val.val_freq': 2, 'train.total_iter': 5}))
+        assert code == 0, err
+        weights.append(torch.load(workdir / 'experiments/run/models/net_g_latest.pth')['params'])
+        shutil.rmtree(workdir / 'experiments')
+    assert list(TORTURE['differences'](*weights)) == []
 
 
 def test_save_best_needs_a_metric(run, write_run):

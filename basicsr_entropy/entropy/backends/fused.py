@@ -88,7 +88,7 @@ def define_operators(backend: str, launch: Launch) -> None:
     @sum_operator.register_fake
     def _(pred_value: torch.Tensor, *_: Any) -> tuple[torch.Tensor, ...]:
         gradients = [torch.empty_like(pred_value, memory_format=torch.contiguous_format) for _ in range(2)]
-        return pred_value.new_empty(len(pred_value)), *gradients
+        return pred_value.new_empty(pred_value.shape[0]), *gradients  # len() would fix a symbolic size
 
     def map_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.save_for_backward(*inputs[:6])

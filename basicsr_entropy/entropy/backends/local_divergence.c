@@ -250,8 +250,10 @@ INLINE float in_range(float x) { return minimum(maximum(x, 0), LEVELS - 1); }
 
 INLINE int ring(int y) { return (y + ROWS) % ROWS; } /* y >= -ROWS */
 
-/* Densities scale * k((i - x) per_level) at the levels i and, unless slope is null, their derivatives w.r.t. x. */
-INLINE void densities(
+/* Densities scale * k((i - x) per_level) at the levels i and, unless slope is null, their derivatives w.r.t. x. Compiled
+ * once for both images: two copies may be rounded differently, which the root of Hellinger's distance would turn into a
+ * gradient where both images are equal. */
+static __attribute__((noinline, noclone)) void densities(
     const struct problem *problem, float per_level, float x, float scale, float *density, float *slope) {
     /* With unit mass they are relative to that of the nearest level, the largest: where the kernel is narrow or x far
      * outside the range, all of them would underflow. */
@@ -535,7 +537,7 @@ INLINE void process_rows(struct work *work, int first_column, int y, int height,
                 struct single *single = w < FIRST_WINDOW ? &work->single[rows[RADIUS + row]][u] : NULL;
                 const float per_pixel = scale / AREA(w);
                 const float total = (single ? single->total : sum(totals[w][row][u])) * per_pixel;
-                const float distance = ROOT ? sqrtf(total) : total;
+                const float distance = ROOT ? sqrtf(total < 0 ? 0 : total) : total; /* rounded below 0 */
                 mean += distance / WINDOWS;
                 if (!gradient) continue;
                 float factor = problem->upstream[here + u] * per_pixel / WINDOWS;
