@@ -70,6 +70,7 @@ def parse_options(
     import torch
     from basicsr.utils import set_random_seed
     from basicsr.utils.dist_util import get_dist_info, init_dist
+    from mmengine.dist import broadcast_object_list
 
     if args is None:
         parser = argparse.ArgumentParser()
@@ -86,7 +87,9 @@ def parse_options(
         init_dist(args.launcher, **((opt.get('dist_params') or {}) if args.launcher == 'slurm' else {}))
     opt['rank'], opt['world_size'] = get_dist_info()
     if opt.get('manual_seed') is None:
-        opt['manual_seed'] = random.randint(1, 10000)
+        seeds = [random.randint(1, 10000)]
+        broadcast_object_list(seeds)  # the order of the samples is that of all processes
+        opt['manual_seed'] = seeds[0]
     set_random_seed(opt['manual_seed'] + opt['rank'])
 
     opt['auto_resume'], opt['is_train'] = args.auto_resume, is_train

@@ -18,7 +18,6 @@ from basicsr_entropy.config.section import (
     NonNegativeInteger,
     PositiveInteger,
     Section,
-    Seed,
     Text,
 )
 
@@ -39,6 +38,8 @@ RUNTIME_KEYS = {
 }
 
 Name = Annotated[Text, BeforeValidator(_no_path)]
+# numpy takes 32 bits, and every process of a run adds its number
+ManualSeed = Annotated[Integer, Ge(0), Le(2**32 - 2**16)]
 Suffix = Annotated[str, BeforeValidator(_no_path)]
 Decay = Annotated[float, Ge(0), Lt(1)]
 # beyond these, an exponent is misplaced; optimizers that scale the learning rate themselves take 1
@@ -340,7 +341,7 @@ class OptionFile(Section):
     """Registered model class."""
     num_gpu: Literal['auto'] | NonNegativeInteger
     """GPUs of this process: `auto` takes all there are; 0 computes on the CPU."""
-    manual_seed: Seed | None = None
+    manual_seed: ManualSeed | None = None
     """Seed of all random number generators; drawn at random by default."""
     scale: PositiveInteger = 1
     """Factor between the sizes of output and input; 1 for low-light enhancement."""

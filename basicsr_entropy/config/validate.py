@@ -133,6 +133,8 @@ def _problems(options: Mapping[str, Any], is_train: bool, files: bool) -> Iterat
         yield from _training(options, model)
     if files:
         yield from _num_gpu(options.get('num_gpu'))
+        if is_train:
+            yield from _prefetching(_mapping(datasets.get('train')), options.get('num_gpu'))
         yield from _weights(_mapping(options.get('path')))
         yield from _output_folder(options, is_train)
 
@@ -257,6 +259,13 @@ def _num_gpu(value: Any) -> Iterator[Problem]:
 
     if isinstance(value, int) and value > 0 and not torch.cuda.is_available():
         yield Problem('num_gpu', f'{value} asked for, but torch sees no CUDA device; use auto or 0')
+
+
+def _prefetching(dataset: Mapping[str, Any], num_gpu: Any) -> Iterator[Problem]:
+    import torch
+
+    if dataset.get('prefetch_mode') == 'cuda' and (num_gpu == 0 or not torch.cuda.is_available()):
+        yield Problem('datasets.train.prefetch_mode', 'cuda needs a GPU, and there is none; use cpu, or leave it out')
 
 
 def _network(options: Any, path: str, files: bool) -> Iterator[Problem]:

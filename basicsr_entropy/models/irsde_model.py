@@ -126,6 +126,8 @@ class IRSDEModel(SRModel):
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
         super().feed_data(data)
+        if 'gt' not in data:
+            self.__dict__.pop('gt', None)  # that of an earlier batch
         histogram = data.get('lq_histogram')
         self.histogram = None if histogram is None else histogram.to(self.device)
 

@@ -93,7 +93,7 @@ class Checkpoints:
         self._further = dict(further or {})
         self.model.save(epoch, iteration)
         if self.rank == 0 and self.keep is not None and isinstance(iteration, int) and iteration >= 0:
-            self._remove_old(self.keep)
+            self._remove_old(self.keep, iteration)
         return self.states / f'{iteration}.state'
 
     def _check_finite(self) -> None:
@@ -124,8 +124,10 @@ class Checkpoints:
             except (OSError, RuntimeError) as error:  # torch raises the latter when the disk is full
                 raise OSError(f'could not write {self.states / path.name}; is the disk full?') from error
 
-    def _remove_old(self, keep: int) -> None:
-        kept = sorted(map(_number, numbered_states(self.states)))[-keep:]
+    def _remove_old(self, keep: int, newest: int) -> None:
+        # a state of a later iteration is not of this run: it was damaged, or the run began again before it
+        numbers = map(_number, numbered_states(self.states))
+        kept = sorted(number for number in numbers if number <= newest)[-keep:]
         old = [path for path in numbered_states(self.states) if _number(path) < kept[0]]
         # states first: weights without a state are no checkpoint, but a state without its weights would be a broken one
         for path in (*old, *(path for path in self.weights.glob('*.pth') if _number(path, kept[0]) < kept[0])):

@@ -1,6 +1,7 @@
 """The processes of a distributed run: they stop after the same step, and none outlives another that failed."""
 
 import contextlib
+import math
 import os
 import socket
 import sys
@@ -68,7 +69,7 @@ class Peers:
         if self._store is None:
             return
         if kind is None or issubclass(kind, SystemExit):
-            self._leave()
+            self._leave(error.code if isinstance(error, SystemExit) else None)
         else:
             self._explain(error)
 
@@ -91,13 +92,25 @@ class Peers:
                 self._stop_after = int(self._store.get('stop'))
         return self._stop_after is not None and iteration >= self._stop_after
 
-    def _leave(self) -> None:
-        """Announces that this process ends as it should; rank 0, which may hold the store, ends last."""
+    def _leave(self, code: Any) -> None:
+        """Announces that this process ends as it should; rank 0, which may hold the store, ends last.
+
+        Args:
+            code: Its exit code if it was stopped. Rank 0, which has saved the state by then, stops the others, since
+                they may be waiting for it in a validation or at the start; but not longer than they get.
+        """
         self._store.set(f'left/{self._rank}', '')
-        waited = self._world if self._rank == 0 else 0
-        while not all(self._store.check([f'left/{rank}']) for rank in range(waited)):
-            time.sleep(POLL / 5)
+        if self._rank == 0:
+            until = math.inf
+            if code is not None:
+                self._store.set('stopped', str(code))
+                until = time.monotonic() + PATIENCE + 4 * POLL
+            while not self._all_left() and time.monotonic() < until:
+                time.sleep(POLL / 5)
         self._left.set()
+
+    def _all_left(self) -> bool:
+        return all(self._store.check([f'left/{rank}']) for rank in range(self._world))
 
     def _explain(self, error: BaseException | None) -> None:
         """Tells the other processes of an error here, unless it follows from one of theirs, which is then raised."""
@@ -116,6 +129,9 @@ class Peers:
         processes: dict[int, int] = {}
         while not self._left.wait(POLL):
             try:
+                if self._rank != 0 and self._store.check(['stopped']):
+                    self._end_with_first()
+                    return
                 cause = self._find_cause(processes)
             except Exception:  # of various kinds, when the store does not answer
                 cause = 'the launcher, or the process that holds the store, has ended'
@@ -125,6 +141,13 @@ class Peers:
             if not self._left.wait(PATIENCE):
                 print(f'basicsr-entropy: error: rank {self._rank} ends: {cause}', file=sys.stderr, flush=True)
                 os._exit(1)
+
+    def _end_with_first(self) -> None:
+        """Ends this process once rank 0 has stopped, with its exit code."""
+        code = int(self._store.get('stopped'))
+        if not self._left.wait(PATIENCE):
+            self._store.set(f'left/{self._rank}', '')
+            os._exit(code)
 
     def _find_cause(self, processes: dict[int, int]) -> str | None:
         """Why this process cannot go on, if there is a reason; `processes` collects the others on this host."""

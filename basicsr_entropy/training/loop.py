@@ -32,6 +32,7 @@ from basicsr.utils import (
     get_time_str,
     make_exp_dirs,
     mkdir_and_rename,
+    set_random_seed,
 )
 from basicsr.utils.options import copy_opt_file, dict2str
 from torch.utils.data import DataLoader
@@ -100,6 +101,7 @@ def _set_up(
     if state is not None:
         if seed_drawn and 'options' in state:
             opt['manual_seed'] = options['manual_seed'] = json.loads(state['options'])['manual_seed']
+            set_random_seed(opt['manual_seed'] + opt['rank'])  # what the model draws before its state is restored
         changes = _changes(opt, options, state)
         if changes and not allow_changes:
             _refuse(changes, path, opt['rank'])
@@ -228,6 +230,7 @@ class _Training:
         self.record = RunRecord(
             opt['path']['experiments_root'], opt, options, first=self.start + 1, resumed=state is not None
         )
+        self._take_best_of_record()
 
     def _build_data(self) -> None:
         opt = self.opt
@@ -285,6 +288,17 @@ class _Training:
                 f'An iteration now takes {self.per_iteration} samples and took {state["samples_per_iteration"]}; '
                 f'their order goes on at sample {self.first_sample}.'
             )
+
+    def _take_best_of_record(self) -> None:
+        """The best metrics of the validation at the end of a finished run, which comes after its last state."""
+        if self.opt.get('val') is None or not self.opt['val'].get('metrics'):
+            return
+        for dataset, metrics in self.record.content['best'].items():
+            self.model._initialize_best_metric_results(dataset)
+            known = self.model.best_metric_results[dataset]
+            for name, one in metrics.items():
+                if name in known and one['iteration'] <= self.start:
+                    self.model._update_best_metric_result(dataset, name, one['value'], one['iteration'])
 
     def run(self) -> None:
         """Trains to the end, or until a signal or an error."""

@@ -159,6 +159,8 @@ def _resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 def _cell(image: np.ndarray) -> np.ndarray:
     """The image at the width of the picture's columns."""
+    if image.ndim == 2:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     height, width = image.shape[:2]
     interpolation = cv2.INTER_AREA if width > PICTURE_WIDTH else cv2.INTER_CUBIC
     return cv2.resize(image, (PICTURE_WIDTH, round(height * PICTURE_WIDTH / width)), interpolation=interpolation)

@@ -299,8 +299,10 @@ def test_tests_without_ground_truth(options, lolv1, tmp_path):
     validate(build_model(opt), opt)
     assert (tmp_path / 'visualization/mine/00011_tiny.png').is_file()
     opt = options(is_train=False, datasets__val=dataset)
+    model = build_model(opt)
+    model.gt = torch.zeros(2, 3, 16, 16)  # of the last step, if this is a validation
     with pytest.raises(ValueError, match="val.metrics: dataset 'mine' has no ground truth"):
-        validate(build_model(opt), opt)
+        validate(model, opt)
 
 
 @pytest.mark.parametrize('module', ['', 'module.'])

@@ -125,3 +125,13 @@ def test_checks_files(tmp_path):
     nested = {'a': [torch.zeros(2), {'b': torch.tensor([0, torch.nan])}], 'c': torch.tensor([1])}
     assert first_not_finite(nested) == 'a.1.b'
     assert first_not_finite({'a': [torch.zeros(2)]}) is None
+
+
+def test_never_removes_what_it_has_just_saved(tmp_path):
+    model = tiny_model(tmp_path, 1.0)
+    for iteration in (4, 6):
+        Checkpoints(model, {**model.opt, 'rank': 0}, keep=None).save(0, iteration)
+    (tmp_path / 'models/net_g_6.pth').write_bytes(b'damaged')  # so the run is resumed from 4
+    Checkpoints(model, {**model.opt, 'rank': 0}, keep=1).save(0, 5)
+    assert {path.name for path in (tmp_path / 'states').iterdir()} == {'5.state', '6.state'}
+    assert (tmp_path / 'models/net_g_5.pth').is_file()

@@ -4,8 +4,10 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -167,3 +169,57 @@ def test_another_number_of_processes_goes_on_with_the_same_samples(run, write_op
     code, _, err = run('train', '-opt', kept, '--auto_resume')
     assert code == 0, err
     assert 'WARNING: An iteration now takes 2 samples and took 4; their order goes on at sample 40.' in err
+
+
+def in_ranks(workdir, code):
+    """Runs code in two processes without a launcher; gives their exit codes and outputs."""
+    with socket.socket() as free:
+        free.bind(('localhost', 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, 'MASTER_ADDR': 'localhost', 'MASTER_PORT': str(port), 'WORLD_SIZE': '2'}
+    environment |= {'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, '-c', textwrap.dedent(code)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=workdir,
+            env={**environment, 'RANK': str(rank), 'LOCAL_RANK': str(rank)},
+        )
+        for rank in range(2)
+    ]
+    outputs = [rank.communicate(timeout=300)[0] for rank in ranks]
+    return [rank.returncode for rank in ranks], outputs
+
+
+def test_all_processes_draw_the_same_seed(write_options, workdir):
+    code = f"""
+        import basicsr_entropy
+        from basicsr_entropy.config.parse import parse_options
+        import argparse
+        from basicsr_entropy.config.parse import add_arguments
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        args = parser.parse_args(['-opt', {str(write_options(manual_seed=None))!r}, '--launcher', 'pytorch'])
+        print('seed', parse_options('.', args=args)[0]['manual_seed'])
+    """
+    codes, outputs = in_ranks(workdir, code)
+    assert codes == [0, 0], outputs
+    seeds = [re.findall(r'^seed (\d+)$', output, re.MULTILINE) for output in outputs]
+    assert seeds[0] == seeds[1] != []
+
+
+def test_a_process_that_waits_for_a_stopped_one_ends_too(workdir):
+    code = """
+        import time, torch
+        from basicsr_entropy.training.distributed import Peers
+        torch.distributed.init_process_group('gloo')
+        began = time.monotonic()
+        with Peers():
+            if torch.distributed.get_rank() == 0:
+                raise SystemExit(143)
+            torch.distributed.barrier()
+    """
+    codes, outputs = in_ranks(workdir, code)
+    assert codes == [143, 143], outputs

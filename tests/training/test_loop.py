@@ -335,6 +335,37 @@ def test_a_drawn_seed_is_kept(run, write_run, workdir):
     assert json.loads((workdir / 'experiments/run/run.json').read_text())['seed'] == seed
 
 
+def test_what_a_loss_draws_at_the_start_is_kept_with_a_drawn_seed(run, write_run, before_step):
+    drawn = []
+    before_step(lambda model, _: drawn.append(model.losses['entropy'].weights.clone()))
+    changes = {
+        'manual_seed': None,
+        'train.entropy_opt': {'type': 'SpatialEntropyLoss', 'levels': 4, 'resample': 'once'},
+    }
+    for iterations, arguments in ((5, []), (6, ['--auto_resume'])):
+        code, _, err = run('train', '-opt', write_run(**changes, **{'train.total_iter': iterations}), *arguments)
+        assert code == 0, err
+    assert all(torch.equal(each, drawn[0]) for each in drawn)
+
+
+def test_the_best_metric_may_be_that_of_the_last_validation(run, write_run, workdir, monkeypatch):
+    values = iter([10.0, 30.0, 20.0])  # at 4, at the end, and after resuming at 8
+    validation, current = IRSDEModel.validation, [0.0]
+
+    def validate(self, *args, **kwargs):
+        current[0] = next(values)
+        return validation(self, *args, **kwargs)
+
+    monkeypatch.setattr(IRSDEModel, '_measure', lambda *_: {'psnr': current[0]})
+    monkeypatch.setattr(IRSDEModel, 'validation', validate)
+    for total, arguments in ((5, []), (8, ['--auto_resume'])):
+        code, _, err = run('train', '-opt', write_run(**{'val.val_freq': 4, 'train.total_iter': total}), *arguments)
+        assert code == 0, err
+    assert 'psnr: 20.0000\tBest: 30.0000 @ 5 iter' in err
+    best = json.loads((workdir / 'experiments/run/run.json').read_text())['best']
+    assert best == {'photographs': {'psnr': {'value': 30.0, 'iteration': 5}}}
+
+
 def test_a_larger_batch_in_the_same_samples_per_iteration_is_no_change(run, write_run, workdir):
     run('train', '-opt', write_run(**{'train.total_iter': 5}))
     changes = {'datasets.train.batch_size_per_gpu': 1, 'train.accumulate': 2}

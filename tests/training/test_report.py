@@ -208,3 +208,13 @@ def test_reports_inputs_without_ground_truth(run, write_test, workdir, lolv1):
     code, _, err = run('report', '-opt', path)
     assert code == 1
     assert 'error: val.save_img: the test wrote no images; set it to true and run `basicsr-entropy test`' in err
+
+
+def test_reports_gray_images(run, write_test, workdir):
+    datasets = {'test_1': {**write_test.datasets['test_1'], 'color': 'y'}}
+    network = {'type': 'ConditionalNAFNet', 'img_channel': 1, 'width': 8, 'enc_blk_nums': [1], 'dec_blk_nums': [1]}
+    path = write_test(datasets=datasets, network_g={**network, 'middle_blk_num': 1})
+    for command in ('test', 'report'):
+        code, _, err = run(command, '-opt', path)
+        assert code == 0, err
+    assert cv2.imread(str(workdir / 'results/tiny/comparison.png')).shape == (2 * (350 + 26), 3 * 420, 3)
