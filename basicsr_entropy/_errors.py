@@ -16,6 +16,6 @@ def first_line(error: Exception) -> str:
 
 def suggestion(name: object, known: Iterable[object]) -> str:
     """'; did you mean X?' for the nearest known name, or '; known: ...'."""
-    names = sorted(map(str, known))
+    names = sorted(set(map(str, known)))
     near = difflib.get_close_matches(str(name), names, n=1)
     return f"; did you mean '{near[0]}'?" if near else f'; known: {", ".join(names)}'

@@ -16,29 +16,29 @@ import basicsr_entropy  # noqa: F401  (makes basicsr importable, so it comes fir
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from basicsr_entropy.config import build, read_option_file
-from basicsr_entropy.models.execution import Speed
+from basicsr_entropy.models.execution import Execution
 
 SETTINGS = {
-    'float32': Speed(),
-    'amp: bf16': Speed('bf16'),
-    'amp: fp16': Speed('fp16'),
-    'channels_last': Speed(channels_last=True),
-    'compile': Speed(compile=True),
-    'compile, channels_last': Speed(channels_last=True, compile=True),
+    'float32': Execution(),
+    'amp: bf16': Execution('bf16'),
+    'amp: fp16': Execution('fp16'),
+    'channels_last': Execution(channels_last=True),
+    'compile': Execution(compile=True),
+    'compile, channels_last': Execution(channels_last=True, compile=True),
 }
 
 
-def evaluate(net, speed: Speed, side: int, device: str) -> None:
+def evaluate(net, execution: Execution, side: int, device: str) -> None:
     """Evaluates the network on a square image."""
     image = torch.rand(1, 3, side, side, device=device)
     with torch.no_grad():
-        speed.wrap(net.eval())(image, image, torch.ones(1, device=device))
+        execution.wrap(net.eval())(image, image, torch.ones(1, device=device))
 
 
-def train(net, speed: Speed, side: int, device: str) -> None:
+def train(net, execution: Execution, side: int, device: str) -> None:
     """Forward and backward pass on a batch of four crops."""
     image = torch.rand(4, 3, side, side, device=device)
-    speed.wrap(net.train())(image, image, torch.ones(1, device=device)).square().mean().backward()
+    execution.wrap(net.train())(image, image, torch.ones(1, device=device)).square().mean().backward()
     net.zero_grad()
 
 

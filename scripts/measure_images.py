@@ -1,5 +1,6 @@
 """Measures enhanced images against their ground truth, image by image.
 
+    basicsr-entropy test -opt my.yml --force_yml val:suffix=out
     python scripts/measure_images.py --images results/my/visualization --truths datasets/LOLv1/eval15/high \\
         --out metrics.json
 
@@ -82,6 +83,8 @@ def main() -> None:
         'entropy_aligned': SpatialEntropyLoss(**settings, align='local', align_sigma=SIGMA),
     }
     found = {path.stem.removesuffix('_out'): path for path in sorted(Path(args.images).rglob('*_out.png'))}
+    if not found:
+        parser.error(f'--images: no NAME_out.png in {args.images}; the suffix is that of val.suffix: out')
     out = Path(args.out)
     measured = json.loads(out.read_text()) if out.is_file() else {}
     for name, path in track(found.items(), description=out.stem):

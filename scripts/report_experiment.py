@@ -189,8 +189,8 @@ def main() -> None:
         '--arms', nargs='+', help='arms to show; all by default. Only images that all of them have are counted'
     )
     parser.add_argument('--metrics', nargs='+', help='metrics of the tables; by default those that all images have')
-    parser.add_argument('--x', default='lpips', help='metric that the figures show beside PSNR (lpips)')
-    parser.add_argument('--number', default='weight', help='what the numbers in the names of arms are (weight)')
+    parser.add_argument('--x', help='metric that the figures show beside PSNR (lpips, or ssim without it)')
+    parser.add_argument('--number', default='weight', help='axis label for the numbers in the names of arms (weight)')
     parser.add_argument('--dataroot', type=Path, help='root folder of LOL v1; draws crops')
     args = parser.parse_args()
     results = json.loads((args.folder / 'results.json').read_text())
@@ -199,15 +199,15 @@ def main() -> None:
         parser.error(f'{args.folder}/results.json has no arm {", ".join(missing)}')
     arms = by_arm(results, wanted)
     common = metrics_of(arms)
-    names = args.metrics or common
-    if missing := [name for name in (*names, args.x) if name not in common]:
+    names, shown = args.metrics or common, args.x or ('lpips' if 'lpips' in common else 'ssim')
+    if missing := [name for name in (*names, shown) if name not in common]:
         parser.error(f'{args.folder}/results.json lacks {", ".join(missing)} in some image of {", ".join(arms)}')
     text = {'table.md': table(arms, names), 'differences.md': differences(arms, names, args.against)}
     for file, content in text.items():
         (args.folder / file).write_text(content)
         print(content)
-    draw_tradeoff(arms, args.x, args.folder / 'tradeoff.png')
-    draw_curves(arms, [args.x, 'ssim', 'psnr_gt_mean'], args.number, args.folder / 'curves.png')
+    draw_tradeoff(arms, shown, args.folder / 'tradeoff.png')
+    draw_curves(arms, [*dict.fromkeys((shown, 'ssim', 'psnr_gt_mean'))], args.number, args.folder / 'curves.png')
     if args.dataroot:
         seed = min(set.intersection(*(set(seeds) for seeds in arms.values())))
         draw_crops(args.folder, list(arms), args.dataroot, seed, args.folder / 'crops.png')

@@ -1,6 +1,6 @@
 """The documentation agrees with the code: files, links, commands, and the notebook.
 
-The tables of options are generated; see config/test_reference.py.
+The tables of options are generated; see config/test_doc_tables.py.
 """
 
 import json
@@ -99,10 +99,10 @@ def test_readme_and_results_state_what_plain_losses_of_detail_give():
 def test_readme_states_the_measured_gain_with_a_larger_network():
     lpips = partial(measured, 'losses_large.json')
     entropy, readme = lpips('entropy_large_3_steps2'), prose('README.md')
-    assert f'LPIPS by {100 - 100 * entropy / lpips("l1_large_steps4"):.0f} % to L1' in readme
-    assert f'by {100 - 100 * entropy / lpips("high_pass_large_18_steps2"):.0f} % to high-pass L1' in readme
+    assert f'lowest LPIPS of all: {100 - 100 * entropy / lpips("l1_large_steps4"):.0f} % below that of L1' in readme
+    assert f'{100 - 100 * entropy / lpips("high_pass_large_18_steps2"):.0f} % below that of high-pass L1' in readme
     same_seed = lpips('entropy_large_3_steps2', seeds=[0]) / lpips('high_pass_l2_large_540_steps2', seeds=[0])
-    assert f'by {100 - 100 * same_seed:.0f} % to high-pass L2' in readme
+    assert f'{100 - 100 * same_seed:.0f} % below that of high-pass L2' in readme
 
 
 def test_every_subpackage_has_a_page_in_the_api_reference():

@@ -7,6 +7,7 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
 
+from basicsr_entropy._checks import check_integer
 from basicsr_entropy.archs.global_mean import GlobalMean
 from basicsr_entropy.archs.layers import (
     ChannelLayerNorm,
@@ -99,6 +100,11 @@ class ConditionalNAFNet(nn.Module):
             raise ValueError(
                 f'dec_blk_nums: must have as many levels as enc_blk_nums {list(enc_blk_nums)}, got {list(dec_blk_nums)}'
             )
+        check_integer('img_channel', img_channel, 1)
+        check_integer('middle_blk_num', middle_blk_num, 0)
+        for name, counts in (('enc_blk_nums', enc_blk_nums), ('dec_blk_nums', dec_blk_nums)):
+            for count in counts:
+                check_integer(name, count, 0)
         check_embedding_size('width', width)
         time_dim = 4 * width
         self.time_mlp = nn.Sequential(

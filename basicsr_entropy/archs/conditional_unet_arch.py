@@ -129,6 +129,11 @@ class ConditionalUNet(nn.Module):
 
     def __init__(self, in_nc: int = 3, out_nc: int = 3, nf: int = 64, depth: int = 4) -> None:
         super().__init__()
+        check_integer('in_nc', in_nc, 1)
+        if out_nc != in_nc:
+            raise ValueError(
+                f'out_nc: must be in_nc, {in_nc}, the channels of the image that is restored, got {out_nc}'
+            )
         check_integer('depth', depth, 1)
         check_embedding_size('nf', nf)
         time_dim = 4 * nf

@@ -40,7 +40,7 @@ def main(command: Sequence[str] = ()) -> None:
     """Runs the command line of this process and exits.
 
     The exit code is 0 for success, 1 for an error, 2 for a wrong command line, 3 if `check` found errors or warnings,
-    and 130 after Ctrl+C.
+    130 after Ctrl+C, and 129, 138 or 143 for a training that SIGHUP, SIGUSR1 or SIGTERM stopped.
 
     Args:
         command: Words to insert before the arguments of this process, e.g. ['train'].
@@ -89,7 +89,8 @@ def _parser(chosen: str | None, module: ModuleType | None) -> argparse.ArgumentP
         prog='basicsr-entropy',
         description='Train, test and apply low-light enhancement models with BasicSR.',
         epilog='Run `basicsr-entropy COMMAND --help` for the arguments of a command and an example.\n\n'
-        'exit codes: 0 success, 1 error, 2 wrong command line, 3 `check` found errors or warnings, 130 interrupted',
+        'exit codes: 0 success, 1 error, 2 wrong command line, 3 `check` found errors or warnings,\n'
+        '130 interrupted, 128 + N stopped by signal N',
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

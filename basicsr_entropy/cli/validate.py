@@ -4,7 +4,7 @@ import argparse
 
 from basicsr_entropy.cli._arguments import example
 
-FLAGS = {'force_yml': '--force_yml'}
+FLAGS = {'options': 'FILE', 'force_yml': '--force_yml'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,13 +34,14 @@ def run(args: argparse.Namespace) -> int:
 
     from basicsr_entropy.config import find_problems, read_option_file
     from basicsr_entropy.config.as_test import as_test_options
-    from basicsr_entropy.config.parse import force
+    from basicsr_entropy.config.parse import WEIGHTS, force
 
     options = dict(read_option_file(args.opt))
-    for change in args.force_yml or ():
-        force(options, change)
+    changed = [force(options, change) for change in args.force_yml or ()]
     is_train = (options.get('train') is not None) if args.phase is None else args.phase == 'train'
-    problems = find_problems(options if is_train else as_test_options(options), is_train, not args.no_files)
+    if not is_train:
+        options = as_test_options(options, options['path'][WEIGHTS.partition('.')[2]] if WEIGHTS in changed else None)
+    problems = find_problems(options, is_train, not args.no_files)
     for problem in problems:
         print(f'{args.opt}: {problem}')
     if not problems:

@@ -20,7 +20,6 @@ import yaml
 from pydantic import create_model
 from pydantic.fields import FieldInfo
 
-from basicsr_entropy._checks import LARGEST_SEED
 from basicsr_entropy._files import atomic_write_text
 from basicsr_entropy._registry import is_own
 from basicsr_entropy.config.problems import inner_model, wanted_value
@@ -63,12 +62,12 @@ def sections() -> dict[str, type[Section]]:
     found |= {name: section_of(loss) for name, loss in _own(registries.LOSS_REGISTRY)}
     found |= {name: section_of(network) for name, network in _own(registries.ARCH_REGISTRY)}
     found |= {name: section_of(metric, without=METRIC_IMAGES) for name, metric in _own(registries.METRIC_REGISTRY)}
-    for owner, keys, prefix in (
-        ('LowLightPairedDataset', ('rescale', 'mixup'), ''),
-        ('SyntheticLowLightDataset', ('degradation',), ''),
-        ('run', ('sde', 'train', 'val'), ''),
-        ('sde', ('condition',), ''),
-        ('val', ('sampler', 'tile'), 'val.'),
+    for owner, keys in (
+        ('LowLightPairedDataset', ('rescale', 'mixup')),
+        ('SyntheticLowLightDataset', ('degradation',)),
+        ('run', ('sde', 'train', 'val')),
+        ('sde', ('condition',)),
+        ('val', ('sampler', 'tile')),
     ):
         prefix = 'val.' if owner == 'val' else ''
         found |= {prefix + key: section_at(found[owner], key) for key in keys}
@@ -143,7 +142,7 @@ def _values(name: str, field: FieldInfo) -> str:
         if each.annotation is not type(None)
     ]
     between = ', or ' if any(' or ' in each for each in words) else ' or '
-    return between.join(words).removesuffix(f' and at most {LARGEST_SEED}')
+    return re.sub(r' and at most \d{10,}$', '', between.join(words))  # the largest seeds
 
 
 def _code(choices: Iterable[Any]) -> str:

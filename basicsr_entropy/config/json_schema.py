@@ -1,7 +1,8 @@
 """The JSON schema of option files, by which editors complete and check them.
 
-`python -m basicsr_entropy.config.json_schema FILE` writes it from the typed sections and the registries. It is as
-strict as `config.validate` where keys are declared, and open where a model of another package may read further keys.
+`python -m basicsr_entropy.config.json_schema FILE` writes it from the typed sections and the registries. Types
+and keys are those that `config.validate` checks, but not all ranges; and it is open where a model of another package
+may read further keys.
 """
 
 import json

@@ -1,8 +1,9 @@
 """The command line and the option file of a run, as BasicSR's pipelines take them.
 
-`parse_options` does what `basicsr.utils.options.parse_options` of basicsr 1.4.2 does, but for three things: the file is
-checked before anything is created or any process group is joined, `--force_yml` takes YAML values instead of evaluating
-Python, and `path.experiments_root` and `path.results_root` are respected.
+`parse_options` does what `basicsr.utils.options.parse_options` of basicsr 1.4.2 does, but for this: the file is checked
+before anything is created or any process group is joined, `--force_yml` takes YAML values instead of evaluating Python,
+`path.experiments_root` and `path.results_root` are respected, all processes draw one seed, and a training file can be
+tested.
 """
 
 import argparse

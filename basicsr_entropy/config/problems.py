@@ -11,7 +11,7 @@ import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Len, Lt
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -152,13 +152,13 @@ def paths_of(key: str, section: type[BaseModel], path: str = '') -> Iterator[str
 
 def wanted_value(field: FieldInfo) -> str:
     """Values that a field takes, in words: 'an integer of at least 1', 'one of a, b or c'."""
-    return _in_words(field.annotation) + _bounds(field.metadata)
+    return _counted(_in_words(field.annotation), field.metadata) + _bounds(field.metadata)
 
 
 def _in_words(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _in_words(arguments[0]) + _bounds(arguments[1:])
+        return _counted(_in_words(arguments[0]), arguments[1:]) + _bounds(arguments[1:])
     if origin is Literal:
         return ('one of ' if len(arguments) > 1 else '') + _listed(map(as_yaml, arguments))
     if isinstance(annotation, types.UnionType) or origin is Union:
@@ -187,6 +187,14 @@ def _plural(annotation: Any) -> str:
     ):
         if words.startswith(singular):
             return plural + words.removeprefix(singular)
+    return words
+
+
+def _counted(words: str, metadata: Iterable[Any]) -> str:
+    """'a list of 2 numbers' for 'a list of numbers' of that length."""
+    for each in metadata:
+        if isinstance(each, Len) and each.min_length == each.max_length:
+            return words.replace('a list of ', f'a list of {each.min_length} ', 1)
     return words
 
 

@@ -110,7 +110,7 @@ Reduction = Literal['none', 'mean', 'sum']
 def section_of(
     callee: Callable[..., Any],
     without: tuple[str, ...] = (),
-    extra: tuple[str, ...] = (),
+    extra: tuple[tuple[str, Any], ...] = (),
     any_key: bool = False,
 ) -> type[Section]:
     """Derives a section from the signature of a class or function.
@@ -121,7 +121,7 @@ def section_of(
     Args:
         callee: The class or function.
         without: Parameters that are not options, such as the images that a metric compares.
-        extra: Further keys that are allowed, of any type.
+        extra: Further keys that are allowed, with their types.
         any_key: Whether a **kwargs parameter allows any further key; one that is not used does not.
     """
     own = is_own(callee)
@@ -136,7 +136,7 @@ def section_of(
         is_weight = annotation is float and name.endswith('_weight')
         kind = LossWeight if is_weight else _strict_integers(annotation)
         fields[name] = (kind, FieldInfo(default=default, description=described.get(name)))
-    fields |= {name: (Any, None) for name in extra if name not in fields}
+    fields |= {name: (annotation, None) for name, annotation in extra if name not in fields}
     takes_any = any_key and _uses_keywords(callee)
     section = create_model(callee.__name__, __base__=OpenSection if takes_any else Section, **fields)
     section.__doc__ = (inspect.getdoc(callee) or '').partition('\n')[0]

@@ -11,12 +11,14 @@ import difflib
 import functools
 import inspect
 import math
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
+from basicsr_entropy._checks import is_integer
 from basicsr_entropy._errors import message_of, suggestion
 from basicsr_entropy._registry import is_own, look_up
 from basicsr_entropy.config.folders import folder_option, is_run_folder, output_folder
@@ -34,8 +36,9 @@ from basicsr_entropy.config.sections import (
 )
 
 METRIC_IMAGES = ('img', 'img2')  # arguments of a metric that are not options
-METRIC_KEYS = ('better',)  # read by BasicSR's models
+METRIC_KEYS = (('better', Literal['higher', 'lower']),)  # read by BasicSR's models, which take all else for lower
 LARGEST_NUMBER = 3.4028234663852886e38  # of float32, in which networks and losses compute
+ARGUMENTS = re.compile(r'(train\.(optim_\w+|scheduler|\w+_opt)\.|val\.metrics\.)')  # keys of a class alone
 YAML_SWITCHES = ': YAML reads on, off, yes and no as true and false; quote them'
 MOST_WEIGHTS = 10_000  # of a network, as tensors; more is a mistake that would be built for hours
 STOCK_FILES = ('dataroot', 'meta_info')  # beginnings of keys by which BasicSR's datasets name files and folders
@@ -74,12 +77,12 @@ def find_problems(options: Mapping[str, Any], is_train: bool, files: bool = True
 
 def _misplaced(problem: Problem, options: Mapping[str, Any]) -> Problem:
     """A problem with an unknown key, with the path of the key in another section if there is one such."""
-    if problem.known is None:
+    if problem.known is None or ARGUMENTS.match(problem.path):
         return problem
     model, _ = _class_of('MODEL_REGISTRY', options.get('model_type'), 'model_type')
     section, _ = options_section(model, OptionFile, 'MODEL_REGISTRY')
     paths = [*paths_of(problem.path.rpartition('.')[2], section)]
-    if len(paths) != 1:
+    if len(paths) != 1 or paths[0] == problem.path:
         return problem
     where = f"'{paths[0]}'" if '.' in paths[0] else f"'{paths[0]}' at the top level"
     return problem._replace(text=f'{problem.text}; did you mean {where}?', known=None)
@@ -128,7 +131,7 @@ def _problems(options: Mapping[str, Any], is_train: bool, files: bool) -> Iterat
     for phase, dataset in datasets.items():
         yield from _dataset(dataset, phase, options, is_train, files)
     for name, metric in _mapping(val.get('metrics')).items():
-        yield from _metric(metric, f'val.metrics.{name}')
+        yield from _metric(metric, f'val.metrics.{name}', files)
     if is_train:
         yield from _training(options, model)
     if files:
@@ -231,6 +234,10 @@ def _sections(options: Mapping[str, Any], model: type | None) -> Iterator[Proble
     by_network = [f'{kind}_{name}' for kind in ('pretrain_network', 'strict_load', 'param_key') for name in networks]
     fields = {key: section_at(section, key).model_fields for key in ('train', 'val', 'path', 'logger')}
     fields[''] = section.model_fields
+    elsewhere = {
+        where: {key for other, typed in fields.items() if other != where for key in typed} - fields[where].keys()
+        for where in fields
+    }
     val = _mapping(options.get('val'))
 
     def is_the_models(where: str, key: str) -> bool:
@@ -238,7 +245,9 @@ def _sections(options: Mapping[str, Any], model: type | None) -> Iterator[Proble
             return False
         special = by_network if where == 'path' else [f'network_{name}' for name in networks] if where == '' else []
         if where == '' and key in val and val[key] == options[key]:
-            return True  # BasicSR's published files repeat save_img and suffix
+            return model is None or not is_own(model)  # BasicSR's published files repeat save_img and suffix
+        if read and (key in elsewhere[where] or (where != 'train' and re.match(r'optim_|\w+_opt$', key))):
+            return False  # the model reads it in another section
         return read is None or key in read or key in special or section.allows(where, key)
 
     def typed(where: str, keys: Mapping[str, Any]) -> dict[str, Any]:
@@ -278,7 +287,13 @@ def _network(options: Any, path: str, files: bool) -> Iterator[Problem]:
     if files:
         yield from _absent(arguments, path, lambda key: key.endswith('_path'))
     if not problems and is_own(callee):
-        yield from _construction(partial(outline, partial(callee, **arguments), MOST_WEIGHTS), path)
+        yield from _construction(partial(outline, partial(callee, **_converted(callee, arguments)), MOST_WEIGHTS), path)
+
+
+def _converted(callee: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments as `construct` passes them on: 5000.0 as an integer where that is wanted."""
+    section = section_of(callee, any_key=True).read(arguments)
+    return {key: getattr(section, key) for key in arguments}
 
 
 def _absent(options: Mapping[str, Any], path: str, is_file: Callable[[str], bool]) -> Iterator[Problem]:
@@ -310,7 +325,8 @@ def _dataset(dataset: Any, phase: str, options: Mapping[str, Any], is_train: boo
     section, read = options_section(cls, Dataset, 'DATASET_REGISTRY')
     found = False
     backend = _backend(dataset.get('io_backend'), path) if _is_stock(cls) else ()
-    for each in (*section.problems(dataset, path), *backend, *_loader(dataset, phase, path)):
+    complete = {**dataset, 'phase': kind, 'scale': options.get('scale', 1)} if is_own(cls) else dataset
+    for each in (*section.problems(complete, path), *backend, *_loader(dataset, phase, path)):
         key = each.path.removeprefix(f'{path}.')
         if each.known is None or (read is not None and key not in read):
             found = True
@@ -323,7 +339,7 @@ def _dataset(dataset: Any, phase: str, options: Mapping[str, Any], is_train: boo
     if found or not files:
         return
     if is_own(cls):
-        yield from _readable(cls, {'phase': kind, 'scale': options.get('scale', 1), **dataset}, path)
+        yield from _readable(cls, complete, path)
     else:
         yield from _absent(dataset, path, lambda key: key.startswith(STOCK_FILES) or key.endswith('_path'))
 
@@ -365,7 +381,7 @@ def _readable(cls: Any, options: Mapping[str, Any], path: str) -> Iterator[Probl
         yield Problem.of(type(error)(message_of(error).removeprefix(dataset_path(options)).lstrip('.: ')), path)
 
 
-def _metric(metric: Any, path: str) -> Iterator[Problem]:
+def _metric(metric: Any, path: str, files: bool) -> Iterator[Problem]:
     callee, arguments, problem = _typed('METRIC_REGISTRY', metric, path)
     if problem:
         yield problem
@@ -374,6 +390,11 @@ def _metric(metric: Any, path: str) -> Iterator[Problem]:
     for each in section_of(callee, without=METRIC_IMAGES, extra=METRIC_KEYS).problems(arguments, path):
         if each.known is None or (read is not None and each.path.rpartition('.')[2] not in read):
             yield each
+    border = arguments.get('crop_border', 0)
+    if isinstance(border, (int, float)) and not is_integer(border, 0):
+        yield Problem(f'{path}.crop_border', f'must be an integer of at least 0, got {border!r}')
+    if files:
+        yield from _absent(arguments, path, lambda key: key == 'trunk' or key.endswith('_path'))
 
 
 def _training(options: Mapping[str, Any], model: type | None) -> Iterator[Problem]:
@@ -388,6 +409,8 @@ def _training(options: Mapping[str, Any], model: type | None) -> Iterator[Proble
     losses = {key: value for key, value in train.items() if key.endswith('_opt') and value is not None}
     for key, loss in losses.items():
         yield from _loss(loss, f'train.{key}', section.LOSS_KEYS)
+        if _mapping(loss).get('reduction') == 'none':
+            yield Problem(f'train.{key}.reduction', 'must be mean or sum: a training minimizes one number')
     if train and not losses:
         yield Problem('train', 'no loss; add one, e.g. pixel_opt: {type: L1Loss}')
     for key in train:
@@ -432,8 +455,10 @@ def _loss(options: Any, path: str, extra: type[Section] = Section) -> Iterator[P
     if isinstance(parts, list):  # a sum of losses; its parts may be heavy to construct
         for index, part in enumerate(parts):
             yield from _loss(part, f'{path}.losses[{index}]')
+        if not parts:
+            yield Problem(f'{path}.losses', 'must be a list of loss options, got []')
     elif not problems and is_own(callee):
-        yield from _construction(partial(callee, **arguments), path)
+        yield from _construction(partial(callee, **_converted(callee, arguments)), path)
 
 
 def _optimizer(options: Mapping[str, Any], path: str, model: type | None) -> Iterator[Problem]:
@@ -452,7 +477,12 @@ def _optimizer(options: Mapping[str, Any], path: str, model: type | None) -> Ite
     if name not in known:
         yield Problem(f'{path}.type', f"no optimizer '{name}'{suggestion(name, known)}")
         return
-    callee = getattr(torch.optim, name, None)
+    try:
+        callee = getattr(model, 'optimizer_class', partial(getattr, torch.optim))(name)
+    except (AttributeError, ImportError) as error:  # an optimizer of the model's own; or one of a missing package
+        callee = None
+        if isinstance(error, ImportError):
+            yield Problem(f'{path}.type', str(error))
     if callee is not None:
         arguments = {key: value for key, value in options.items() if key not in ('type', 'lr')}
         problems += section_of(callee, without=('params', 'lr')).problems(arguments, path)
@@ -460,7 +490,7 @@ def _optimizer(options: Mapping[str, Any], path: str, model: type | None) -> Ite
         if not problems and not [*_numbers(arguments)]:
             try:
                 callee([torch.zeros(1, requires_grad=True)], lr=options['lr'], **arguments)
-            except (TypeError, ValueError) as error:
+            except (IndexError, RuntimeError, TypeError, ValueError) as error:
                 yield Problem(path, f'{name} refuses them: {message_of(error)}')
 
 

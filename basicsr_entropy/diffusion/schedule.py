@@ -30,6 +30,7 @@ def constant_theta(timesteps: int) -> torch.Tensor:
     return torch.ones(timesteps + 1, dtype=torch.float64)
 
 
+MOST_TIMESTEPS = 1_000_000  # more is a mistake, and its tables would fill the memory
 SCHEDULES: dict[Schedule, Callable[[int], torch.Tensor]] = {
     'cosine': cosine_theta,
     'linear': linear_theta,
@@ -50,8 +51,10 @@ def theta_schedule(schedule: Schedule, timesteps: int) -> torch.Tensor:
         Float64 tensor of shape (T + 1,).
 
     Raises:
-        ValueError: If the schedule is unknown or T is not an integer of at least 1.
+        ValueError: If the schedule is unknown, or T is not an integer of at least 1 and at most `MOST_TIMESTEPS`.
     """
     check_choice('schedule', schedule, SCHEDULES)
     check_integer('timesteps', timesteps, 1)
+    if timesteps > MOST_TIMESTEPS:
+        raise ValueError(f'timesteps: must be at most {MOST_TIMESTEPS}, got {timesteps}')
     return SCHEDULES[schedule](timesteps)

@@ -28,7 +28,7 @@ class GTMeanLoss(nn.Module):
     Args:
         loss: Options of the wrapped loss: its `type`, a name in BasicSR's loss registry, and its arguments.
         loss_weight: Weight of the loss, by which its value is multiplied.
-        sigma: Standard deviation of a mean, as a fraction of it; positive.
+        sigma: Assumed standard deviation of an image's mean brightness, relative to that mean; positive.
 
     Raises:
         KeyError: If the type or an option of the wrapped loss is unknown.

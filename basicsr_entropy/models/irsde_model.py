@@ -27,7 +27,7 @@ from basicsr_entropy.losses import build_loss, call_loss
 from basicsr_entropy.models.complexity import complexity
 from basicsr_entropy.models.logged_losses import with_mixed_terms
 from basicsr_entropy.models.networks import check_conditional_network
-from basicsr_entropy.models.optimizers import OPTIMIZERS, build_optimizer
+from basicsr_entropy.models.optimizers import OPTIMIZERS, build_optimizer, optimizer_class
 from basicsr_entropy.models.options import IRSDEOptions, LossKeys
 from basicsr_entropy.models.progressive_model import ProgressiveCrop
 from basicsr_entropy.models.restore import restore
@@ -54,6 +54,7 @@ class IRSDEModel(SRModel):
 
     OPTIONS = IRSDEOptions
     OPTIMIZERS = OPTIMIZERS
+    optimizer_class = staticmethod(optimizer_class)
     SUPPORTS_PROGRESSIVE_CROPS = True
 
     def __init__(self, opt: Mapping[str, Any]) -> None:

@@ -25,14 +25,26 @@ def build_optimizer(name: str, params: Any, path: str, **arguments: Any) -> torc
         ValueError: If the name is unknown, or a value has the wrong type.
         ImportError: If lion-pytorch is not installed.
     """
+    try:
+        callee = optimizer_class(name)
+    except (ImportError, ValueError) as error:
+        raise type(error)(f'{path}.type: {error}') from error
+    return construct(callee, arguments, path, params=params)
+
+
+def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
+    """The class of an optimizer.
+
+    Raises:
+        ValueError: If the name is unknown.
+        ImportError: If lion-pytorch is not installed.
+    """
     if name in TORCH_OPTIMIZERS:
-        return construct(getattr(torch.optim, name), arguments, path, params=params)
-    if name == 'Lion':
-        try:
-            from lion_pytorch import Lion
-        except ImportError as error:
-            raise ImportError(
-                f'{path}.type: Lion needs the package lion-pytorch: pip install "basicsr-entropy[lion]"'
-            ) from error
-        return construct(Lion, arguments, path, params=params)
-    raise ValueError(f"{path}.type: no optimizer '{name}'{suggestion(name, OPTIMIZERS)}")
+        return getattr(torch.optim, name)
+    if name != 'Lion':
+        raise ValueError(f"no optimizer '{name}'{suggestion(name, OPTIMIZERS)}")
+    try:
+        from lion_pytorch import Lion
+    except ImportError as error:
+        raise ImportError('Lion needs the package lion-pytorch: pip install "basicsr-entropy[lion]"') from error
+    return Lion

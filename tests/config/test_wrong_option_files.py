@@ -8,6 +8,15 @@ from helpers import STOCK, train_options
 
 from basicsr_entropy.config import find_problems, validate
 
+NIGHT = {
+    'name': 'night',
+    'type': 'SyntheticLowLightDataset',
+    'dataroot_gt': 'absent',
+    'gt_size': 16,
+    'batch_size_per_gpu': 1,
+    'num_worker_per_gpu': 0,
+}
+
 # changes to a sound training file (None removes a key), and what the one line says
 WRONG = [
     # unknown and misspelt keys, in every section
@@ -174,6 +183,50 @@ WRONG = [
         {'train__pixel_opt': {'type': 'MixedLoss', 'losses': [{'type': 'L1Loss', 'loss_weight': float('inf')}]}},
         r'train\.pixel_opt\.losses\[0\]\.loss_weight: must be a number .*, got inf',
     ),
+    # what is found only by looking closer
+    (
+        {'val__metrics__psnr__better': 'Higher'},
+        r'val\.metrics\.psnr\.better: must be one of higher or lower',
+    ),
+    (
+        {'val__metrics__psnr__crop_border': -1},
+        r'val\.metrics\.psnr\.crop_border: must be an integer of at least 0',
+    ),
+    (
+        {'val__metrics__lpips': {'type': 'calculate_lpips', 'trunk': 'absent.pth'}},
+        r'val\.metrics\.lpips\.trunk: no file or folder absent\.pth',
+    ),
+    ({'save_img': True}, r"save_img: unknown option; did you mean 'val\.save_img'\?"),
+    ({'manual_seed': 5_000_000_000}, r'manual_seed: must be an integer of at least 0 and at most 4294901760'),
+    ({'sde__timesteps': 10**12}, r'sde\.timesteps: must be at most 1000000, got 1000000000000'),
+    ({'train__optim_g__betas': [0.9]}, r'train\.optim_g: AdamW refuses them'),
+    ({'train__optim_g': {'type': 'Lion', 'lr': 0.001, 'foo': 1}}, r'train\.optim_g\.foo: unknown option; known: betas'),
+    (
+        {'train__optim_g': {'type': 'SGD', 'lr': 0.001, 'eps': 1e-8}},
+        r'train\.optim_g\.eps: unknown option; known: d',
+    ),
+    (
+        {'train__pixel_opt': {'type': 'MixedLoss', 'losses': []}},
+        r'train\.pixel_opt\.losses: must be a list of loss',
+    ),
+    ({'train__entropy_opt__reduction': 'none'}, r'train\.entropy_opt\.reduction: must be mean or sum'),
+    ({'network_g__enc_blk_nums': [-1]}, r'network_g\.enc_blk_nums: must be an integer of at least 0, got -1'),
+    ({'network_g': {'type': 'ConditionalUNet', 'nf': 8, 'out_nc': 1}}, r'network_g\.out_nc: must be in_nc, 3'),
+    (
+        {'datasets__train__mean': [0.5] * 2, 'datasets__train__std': [1.0] * 3},
+        r'datasets\.train\.mean: must have one number per',
+    ),
+    (
+        {'datasets__train__mean': [0.5] * 3, 'datasets__train__std': [1.0, 0.0, 1.0]},
+        r'datasets\.train\.std: must not be 0',
+    ),
+    (
+        {'datasets__train__exposure_jitter': [1.0]},
+        r'datasets\.train\.exposure_jitter: must be a list of 2 numbers',
+    ),
+    ({'datasets__train__meta_info_file': 'a.txt'}, r'datasets\.train\.meta_info_file: applies to dataroot_lq and data'),
+    ({'datasets__train__io_backend': {'type': 'disk', 'foo': 1}}, r'datasets\.train\.io_backend\.foo: applies to type'),
+    ({'datasets__train__phase': 'test', 'datasets__train__gt_size': None}, r'datasets\.train\.gt_size: missing'),
     # networks and models that do not go together
     (
         {'network_g': {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 1, 'upscale': 1}},
@@ -298,3 +351,53 @@ def test_odd_values_anywhere_are_problems_and_no_crash(lolv1):
                 section = section[parent]
             section[key] = value
             assert isinstance(find_problems(changed, is_train=bool(number % 2), files=False), list)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'datasets__train__gt_size': None}, 'datasets.train.gt_size: missing'),
+        (
+            {'datasets__train': NIGHT | {'degradation': {'bits': 0}}},
+            'datasets.train.degradation.bits: must be an integer',
+        ),
+        (
+            {'datasets__train': NIGHT | {'degradation': {'exposure': [5, 1]}}},
+            'datasets.train.degradation.exposure: must be',
+        ),
+    ],
+    ids=str,
+)
+def test_what_needs_no_file_is_found_without_files(tmp_path, changes, message):
+    (problem,) = find_problems(train_options(tmp_path / 'absent', **changes), is_train=True, files=False)
+    assert str(problem).startswith(message)
+
+
+def test_whole_floats_are_integers(lolv1):
+    changes = {'network_g__width': 8.0, 'network_g__enc_blk_nums': [1.0], 'train__entropy_opt__levels': 4.0}
+    assert find_problems(train_options(lolv1, **changes), is_train=True) == []
+
+
+def test_keys_that_a_stock_model_reads_in_another_section_are_found(lolv1):
+    options = train_options(lolv1, **STOCK, train__pixel_opt={'type': 'L1Loss'})
+    assert find_problems(options, is_train=True) == []
+    misplaced = {
+        'ema_decay': 0.9,
+        'perceptual_opt': {'type': 'PerceptualLoss'},
+        'val': {**options['val'], 'ema_decay': 0.8},
+    }
+    problems = {problem.path: str(problem) for problem in find_problems({**options, **misplaced}, is_train=True)}
+    assert problems.keys() == {'ema_decay', 'perceptual_opt', 'val.ema_decay'}
+    assert "did you mean 'train.ema_decay'?" in problems['ema_decay']
+
+
+def test_validate_tests_the_weights_of_the_command_line(run, write_options, workdir):
+    path = write_options()
+    (workdir / 'net.pth').touch()
+    code, out, _ = run('validate', path, '--phase', 'test')
+    assert code == 1
+    assert 'net_g_latest.pth' in out
+    code, out, _ = run('validate', path, '--phase', 'test', '--force_yml', 'path:pretrain_network_g=net.pth')
+    assert code == 0, out
+    code, _, err = run('validate', 'absent.yml')
+    assert 'error: FILE: no file absent.yml' in err

@@ -71,6 +71,17 @@ class LowLightDataset(AnyDataset):
             raise ValueError(f'gt_size: must be the largest of gt_sizes, {max(self.gt_sizes)}, got {self.gt_size}')
         return self
 
+    @model_validator(mode='after')
+    def _normalization(self) -> Self:
+        channels = 1 if self.color == 'y' else 3
+        for key in ('mean', 'std'):
+            values = getattr(self, key)
+            if values is not None and len(values) != channels:
+                raise ValueError(f'{key}: must have one number per channel, {channels}, got {values}')
+        if 0 in (self.std or ()):
+            raise ValueError(f'std: must not be 0, got {self.std}')
+        return self
+
 
 class PairedBackend(ImageBackend):
     """Where the images of pairs are read from."""
@@ -117,6 +128,13 @@ class PairedOptions(LowLightDataset):
             raise ValueError('dataroot: missing; give it, or dataroot_lq and dataroot_gt')
         if self.dataroot is not None and self.io_backend is not None and self.io_backend.type == 'mmengine':
             raise ValueError('io_backend.type: mmengine needs dataroot_lq and dataroot_gt instead of dataroot')
+        of_two_roots, of_one = ('meta_info_file', 'filename_tmpl'), ('layout', 'split')
+        for key in of_two_roots if self.dataroot is not None else of_one:
+            if getattr(self, key) != type(self).model_fields[key].default:
+                wanted = 'dataroot_lq and dataroot_gt' if key in of_two_roots else 'dataroot'
+                raise ValueError(f'{key}: applies to {wanted}')
+        if self.io_backend is not None and self.io_backend.type != 'mmengine' and self.io_backend.model_extra:
+            raise ValueError(f'io_backend.{next(iter(self.io_backend.model_extra))}: applies to type: mmengine')
         return self
 
 
@@ -140,4 +158,8 @@ class SyntheticOptions(LowLightDataset):
     def _range(self) -> Self:
         if self.gt_mean is not None and self.gt_mean[0] > self.gt_mean[1]:
             raise ValueError(f'gt_mean: must be two numbers, the lower first, got {self.gt_mean}')
+        try:
+            LowLightDegradation(**dict(self.degradation))
+        except ValueError as error:
+            raise ValueError(f'degradation.{error}') from error
         return self
