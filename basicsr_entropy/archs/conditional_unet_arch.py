@@ -131,9 +131,7 @@ class ConditionalUNet(nn.Module):
         super().__init__()
         check_integer('in_nc', in_nc, 1)
         if out_nc != in_nc:
-            raise ValueError(
-                f'out_nc: must be in_nc, {in_nc}, the channels of the image that is restored, got {out_nc}'
-            )
+            raise ValueError(f'out_nc: must be in_nc, {in_nc}, the channels of the images, got {out_nc}')
         check_integer('depth', depth, 1)
         check_embedding_size('nf', nf)
         time_dim = 4 * nf

@@ -29,9 +29,9 @@ OTHER_SUFFIXES = ('.exr', '.gif', '.hdr', '.jp2', '.jxl', '.psd', '.xcf')
 ORIENTATION = 0x0112  # EXIF tag
 EXIF_HEADER = b'Exif\0\0'  # precedes EXIF in JPEG files
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+XMP = 700  # TIFF tag
 # The TIFF tags that describe the photograph, not the layout of its pixels in the file:
 # description, camera, resolution, software, date, artist, XMP, copyright.
-XMP = 700
 TIFF_TAGS = (270, 271, 272, 282, 283, 296, 305, 306, 315, XMP, 33432)
 TIFF_SUBFILE_TYPE = 254  # tag whose lowest bit marks a page as a smaller version of another
 TIFF_TABLES = (0x8769, 0x8825)  # tags that point to the EXIF and GPS tables
@@ -115,8 +115,8 @@ def read_photograph(path: str | Path) -> Photograph:
             f'{path} has 32 bits per channel, with no defined range; convert it to 8 or 16 bits '
             '(values in [0, 1]: times 65535, rounded, as uint16)'
         )
-    deep = mode in ARRAY_MODES and _has_16_bits(content, tags)
-    stored = _decode_16_bit(content, str(path), mode, tags) if deep else pixels
+    deep = _decode_16_bit(content, str(path), mode, tags) if mode in ARRAY_MODES and _is_deep(content, tags) else None
+    stored = pixels if deep is None else deep
     upright = _TO_UPRIGHT.get(orientation, lambda a: a)(stored)
     # what XMP alone says is not written again
     kept = orientation if isinstance(exif, bytes) and ORIENTATION in _parsed(exif) else 1
@@ -201,16 +201,21 @@ def _tiff_tags(image: Image.Image) -> TiffImagePlugin.ImageFileDirectory_v2:
     return kept
 
 
-def _has_16_bits(content: bytes, tags: Mapping[int, Any]) -> bool:
-    """Whether a PNG file, by its header, or a TIFF file, by its tags, has 16 bits per channel."""
+def _is_deep(content: bytes, tags: Mapping[int, Any]) -> bool:
+    """Whether a PNG file, by its header, or a TIFF file, by its tags, has more than 8 bits per channel."""
     if content.startswith(PNG_SIGNATURE):
-        return content[24] == 16
-    return 16 in tags.get(TiffImagePlugin.BITSPERSAMPLE, ())
+        return content[24] > 8
+    return bool(np.max(tags.get(TiffImagePlugin.BITSPERSAMPLE, 8)) > 8)
 
 
-def _decode_16_bit(content: bytes, name: str, mode: str, tags: Mapping[int, Any]) -> np.ndarray:
-    """Pixels of a 16-bit file, of which PIL keeps 8 bits. Gray with alpha becomes RGBA."""
+def _decode_16_bit(content: bytes, name: str, mode: str, tags: Mapping[int, Any]) -> np.ndarray | None:
+    """Pixels of a file of more than 8 bits, of which PIL keeps 8; None if OpenCV does so too.
+
+    Gray with alpha becomes RGBA.
+    """
     pixels = decode_image(content, name, cv2.IMREAD_UNCHANGED)
+    if pixels.dtype != np.uint16:
+        return None
     if pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
         if pixels.shape[2] == 4 and tags.get(TiffImagePlugin.EXTRASAMPLES) == (1,):  # multiplied by alpha
