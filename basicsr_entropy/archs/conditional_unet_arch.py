@@ -113,7 +113,7 @@ class ConditionalUNet(nn.Module):
 
     Args:
         in_nc: Number of channels C of the state and of the degraded image.
-        out_nc: Number of channels of the prediction.
+        out_nc: Number of channels of the prediction, equal to in_nc.
         nf: Number of feature channels at full resolution, doubled at each lower level; even, at least 4.
         depth: Number of resolution levels, at least 1.
 
