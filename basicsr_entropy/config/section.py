@@ -210,6 +210,8 @@ def construct(callee: Callable[..., Any], options: Mapping[str, Any] | None, pat
         KeyError: If a key is unknown or missing.
         ValueError: If a value has the wrong type or is out of range; the message begins with the path of the option.
     """
+    if not isinstance(options, Mapping | None):
+        raise ValueError(f'{path}: must be a mapping of options, got {options!r}')
     asked = {key: value for key, value in (options or {}).items() if key != 'type'}
     section = section_of(callee, without=tuple(given), any_key=True).read(asked, path)
     if is_own(callee):  # 5e3 becomes an integer; of others it is not known which numbers are to be integers

@@ -151,7 +151,8 @@ class Enhancer:
 
     def _sampler(self, sampler: SamplerType | None) -> Sampler:
         """The model's own sampler, or another with the default options."""
-        own = Sampler(**{key: value for key, value in self.own_sampler.items() if value is not None})
+        asked = {key: value for key, value in self.own_sampler.items() if value is not None}
+        own = construct(Sampler, asked, 'sampler', type=asked.get('type', Sampler().type))
         if sampler is not None:
             check_choice('sampler', sampler, SAMPLERS)
         return own if sampler is None or sampler == own.type else Sampler(sampler)

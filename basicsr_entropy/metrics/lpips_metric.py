@@ -70,7 +70,7 @@ def calculate_lpips(
         return _network(net, trunk, device)(to_input(img), to_input(img2)).item()
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=len(get_args(Backbone)))
 def _network(net: Backbone, trunk: str | None, device: str) -> torch.nn.Module:
     try:
         import lpips

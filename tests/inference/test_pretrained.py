@@ -162,3 +162,17 @@ def test_a_network_of_another_package_needs_the_option_file(hostile, options, tm
         Enhancer.from_pretrained(path, device='cpu')
     options['network_g']['type'] = 'Foreign'
     assert isinstance(Enhancer.from_pretrained(path, options=options, device='cpu').net, Foreign)
+
+
+@pytest.mark.parametrize(
+    ('section', 'content', 'message'),
+    [
+        ('sampler', {'type': 'posterior', 'zzz': 1}, 'sampler.zzz: unknown option'),
+        ('sampler', {'steps': 'many'}, 'sampler.steps: must be'),
+        ('sde', {'condition': 5}, 'sde.condition: must be a mapping of options, got 5'),
+    ],
+)
+def test_damaged_sections_of_a_model_file_are_named(section, content, message):
+    model = read_pretrained('night_small')
+    with pytest.raises((KeyError, ValueError), match=message):
+        Enhancer(model._replace(**{section: content}))
