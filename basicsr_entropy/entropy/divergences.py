@@ -35,8 +35,7 @@ def cross(p: torch.Tensor, q: torch.Tensor, area: float) -> torch.Tensor:
 
 
 def hellinger(p: torch.Tensor, q: torch.Tensor, area: float) -> torch.Tensor:
-    difference = p.sqrt().sub_(q.sqrt())
-    return difference.mul_(difference).mul_(0.5)  # for square_, torch.func.vmap would loop over the batch
+    return p.sqrt().sub_(q.sqrt()).pow_(2).mul_(0.5)  # for square_, torch.func.vmap would loop over the batch
 
 
 def hellinger_slope(p: torch.Tensor, q: torch.Tensor, area: float) -> torch.Tensor:

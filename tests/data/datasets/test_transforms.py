@@ -140,7 +140,7 @@ def test_validation_is_left_alone(lolv1):
         ({'mixup': {'prob': 1}}, KeyError, 'mixup.beta: missing'),
         ({'mixup': {'beta': True}}, ValueError, 'mixup.beta: must be a number above 0, got true'),
         ({'mixupp': {'beta': 1}}, KeyError, "mixupp: unknown option; did you mean 'mixup'"),
-        ({'exposure_jitter': 1.5}, ValueError, 'exposure_jitter: must be a list of numbers above 0, got 1.5'),
+        ({'exposure_jitter': 1.5}, ValueError, 'exposure_jitter: must be a list of 2 numbers above 0, got 1.5'),
         ({'exposure_jitter': [2, 1]}, ValueError, 'the lower first'),
         ({'gt_sizes': []}, ValueError, 'gt_sizes: must be a list of integers of at least 1'),
         ({'gt_sizes': [8, 32]}, ValueError, r'gt_size: must be the largest of gt_sizes, 32, got 16'),
