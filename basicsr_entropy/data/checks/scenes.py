@@ -23,6 +23,7 @@ _LEVEL = 0.02  # added to luma, so that the logarithm does not amplify the noise
 _SATURATED = 0.97
 _BLOCK = 1024  # rows of one matrix product
 _WINDOW = 1024  # side length in pixels of the window on which a shift is measured
+_DIGITS = 4  # of results; further ones depend on the number of threads
 _MIN_SIDE = 16  # pixels; no shift is measured on smaller images
 _REFINEMENT = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 1e-3)  # most iterations, least gain
 _SHARP_RESPONSE = 0.3  # below it, noise may displace the peak by a pixel
@@ -104,7 +105,7 @@ def similarity(a: np.ndarray, b: np.ndarray) -> float:
     if seen.sum() < 0.1 * seen.size:
         return 0.0
     x, y = (image[seen] - image[seen].mean() for image in fine)
-    return float(x @ y / max(np.linalg.norm(x) * np.linalg.norm(y), 1e-6))
+    return round(float(x @ y / max(np.linalg.norm(x) * np.linalg.norm(y), 1e-6)), _DIGITS)
 
 
 def _without_shading(image: np.ndarray) -> np.ndarray:
@@ -156,6 +157,7 @@ def _phase_shift(lq: np.ndarray, gt: np.ndarray) -> tuple[float, float, float]:
         log = np.log(cv2.GaussianBlur(np.ascontiguousarray(image), (0, 0), 1) + 0.01)
         edges.append(cv2.magnitude(cv2.Sobel(log, cv2.CV_32F, 1, 0), cv2.Sobel(log, cv2.CV_32F, 0, 1)))
     (dx, dy), response = cv2.phaseCorrelate(edges[0], edges[1], cv2.createHanningWindow(lq.shape[::-1], cv2.CV_32F))
+    dx, dy, response = round(dx, _DIGITS), round(dy, _DIGITS), round(response, _DIGITS)
     if response < RELATED_RESPONSE:
         return dx, dy, response
     start = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
@@ -163,7 +165,6 @@ def _phase_shift(lq: np.ndarray, gt: np.ndarray) -> tuple[float, float, float]:
         _, matrix = cv2.findTransformECC(edges[0], edges[1], start, cv2.MOTION_TRANSLATION, _REFINEMENT, None, 5)
     except cv2.error:  # it does not converge
         return dx, dy, response
-    # rounded, since the last digits depend on OpenCV's number of threads
     refined = round(float(matrix[0, 2]), 2), round(float(matrix[1, 2]), 2)
     # a maximum further away is another one
     return (*refined, response) if np.hypot(refined[0] - dx, refined[1] - dy) < 1 else (dx, dy, response)
