@@ -17,17 +17,20 @@ from pathlib import Path
 _FOLDER_SYNC_UNSUPPORTED = (errno.EACCES, errno.EBADF, errno.EINVAL)
 
 
-def read_text(path: str | Path) -> str:
-    """Text of a UTF-8 file, with or without a byte order mark.
+def read_list(path: str | Path, option: str) -> list[str]:
+    """Lines of a list that an option names: UTF-8, with or without a byte order mark.
 
     Raises:
-        OSError: If it cannot be read.
-        ValueError: If it is not UTF-8; the message names the file.
+        FileNotFoundError: If there is no such file; the message begins with the option, as does the next.
+        ValueError: If it is not UTF-8 text.
     """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f'{option}: no file {path}')
     try:
-        return Path(path).read_text(encoding='utf-8-sig')
+        return path.read_text(encoding='utf-8-sig').splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f'{path} is not UTF-8 text: {error.reason} at byte {error.start}') from error
+        raise ValueError(f'{option}: {path} is not UTF-8 text: {error.reason} at byte {error.start}') from error
 
 
 @contextmanager

@@ -19,19 +19,25 @@ fails if a page is not up to date.
 import argparse
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import yaml
-from report_experiment import by_arm, differences, table
+from report_experiment import Metrics, by_arm, differences, table
 
 METRICS = ['psnr', 'ssim', 'psnr_gt_mean', 'ssim_gt_mean', 'lpips', 'lpips_gt_mean', 'detail']
 BLOCK = re.compile(r'(<!-- measured\n(.*?)-->\n)(?:\n(?:\|[^\n]*\n)+)?', re.DOTALL)
 
 
+@cache
+def results(file: Path) -> dict[str, Metrics]:
+    return json.loads(file.read_text())
+
+
 def measured_table(folder: Path, wanted: dict) -> str:
     """The table that a comment asks for; its file lies in `folder`."""
     arms, metrics = wanted['arms'], wanted.get('metrics', METRICS)
-    found = by_arm(json.loads((folder / wanted['file']).read_text()), list(arms.values()))
+    found = by_arm(results(folder / wanted['file']), list(arms.values()))
     named = {name: found[arm] for name, arm in arms.items()}
     return differences(named, metrics, wanted['against']) if 'against' in wanted else table(named, metrics)
 

@@ -162,33 +162,20 @@ def open_environment(path: str | Path, **kwargs: Any) -> lmdb.Environment:
 
 
 # LMDB allows a process to open a database only once, however many datasets read it, and forbids using it after a fork.
-_environments: dict[str, tuple[lmdb.Environment, tuple[int, ...]]] = {}  # with `_identity` of the file
+_environments: dict[str, lmdb.Environment] = {}
 _reading = threading.RLock()  # held by readers, so that no fork closes a database while a thread reads from it
 
 
-def _identity(file: str) -> tuple[int, ...]:
-    """What tells a file from another one that has taken its place; empty if there is none."""
-    try:
-        status = os.stat(file)
-    except FileNotFoundError:
-        return ()
-    return status.st_dev, status.st_ino, status.st_mtime_ns
-
-
 def _environment(path: str) -> lmdb.Environment:
-    identity = _identity(os.path.join(path, 'data.mdb'))
-    if path in _environments and identity not in ((), _environments[path][1]):  # prepared anew since
-        _environments.pop(path)[0].close()
     if path not in _environments:
-        environment = open_environment(path, readonly=True, lock=False, readahead=False, create=False)
-        _environments[path] = environment, identity
-    return _environments[path][0]
+        _environments[path] = open_environment(path, readonly=True, lock=False, readahead=False, create=False)
+    return _environments[path]
 
 
 def _before_fork() -> None:
     _reading.acquire()
     while _environments:
-        _environments.popitem()[1][0].close()
+        _environments.popitem()[1].close()
 
 
 # parent and child each open their databases again at their next read
@@ -215,6 +202,9 @@ class LmdbReader:
         self.shapes = read_shapes(path)
         self.raw = read_manifest(path).get('encoding') == 'raw'
         self._real_path = os.path.realpath(path)  # a database may be reached by several links
+        with _reading:  # it may have been prepared anew since it was opened
+            if opened := _environments.pop(self._real_path, None):
+                opened.close()
 
     @contextmanager
     def value(self, key: str) -> Iterator[memoryview]:

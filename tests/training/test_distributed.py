@@ -195,10 +195,8 @@ def in_ranks(workdir, code):
 
 def test_all_processes_draw_the_same_seed(write_options, workdir):
     code = f"""
-        import basicsr_entropy
-        from basicsr_entropy.config.parse import parse_options
         import argparse
-        from basicsr_entropy.config.parse import add_arguments
+        from basicsr_entropy.config.parse import add_arguments, parse_options
         parser = argparse.ArgumentParser()
         add_arguments(parser)
         args = parser.parse_args(['-opt', {str(write_options(manual_seed=None))!r}, '--launcher', 'pytorch'])

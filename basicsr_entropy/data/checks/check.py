@@ -125,7 +125,8 @@ def check_datasets(
     for root in dict.fromkeys(Path(root).expanduser().resolve() for root in roots):
         found = find_splits(root, layout, None if layout == 'auto' else 'disk')
         check_splits(splits, [split.name for split in found], root)
-        chosen += [split.without(names) for split in found if not splits or split.name in splits]
+        wanted = [split for split in found if not splits or split.name in splits]
+        chosen += [split.without(names) for split in wanted] if names else wanted
     measured = measure_all(chosen, workers)
     judge = _Judge(_labels([_root(split) for split in chosen]))
     findings = [finding for split in chosen for finding in judge.names(split)]

@@ -47,8 +47,10 @@ class Journal:
 
     def forget_skipped(self) -> None:
         """Removes the entries of skipped pairs, so that they are read again."""
-        kept = [json.dumps(entry) + '\n' for entry in self if 'skipped' not in entry]
-        atomic_write_text(self.path, ''.join(kept))
+        entries = list(self)
+        kept = [json.dumps(entry) + '\n' for entry in entries if 'skipped' not in entry]
+        if len(kept) < len(entries):
+            atomic_write_text(self.path, ''.join(kept))
 
     def add(self, pairs: Iterable[EncodedPair]) -> None:
         """Appends pairs whose images are in the databases, and syncs the file to disk.

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from basicsr_entropy._files import read_text
+from basicsr_entropy._files import read_list
 from basicsr_entropy.data.lmdb import lmdb_key
 from basicsr_entropy.data.sets.layouts import SPLITS
 
@@ -16,14 +16,7 @@ def read_exclusion(path: str | Path) -> frozenset[str]:
         FileNotFoundError: If the file does not exist.
         ValueError: If it is not UTF-8 text.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f'exclude: no file {path}')
-    try:
-        lines = read_text(path).splitlines()
-    except ValueError as error:
-        raise ValueError(f'exclude: {error}') from error
-    names = (line.partition('\t')[0].strip() for line in lines)
+    names = (line.partition('\t')[0].strip() for line in read_list(path, 'exclude'))
     return frozenset(name for name in names if name and not name.startswith('#'))
 
 

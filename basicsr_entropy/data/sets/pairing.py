@@ -56,6 +56,11 @@ class Pairing:
     unpaired: list[PairingFault]
     clashing: list[PairingFault]
 
+    @property
+    def keys(self) -> set[str]:
+        """Keys of all images, be they paired or not."""
+        return {pair.key for pair in self.pairs} | {fault.key for fault in (*self.unpaired, *self.clashing)}
+
     def without(self, excluded: Callable[[str], bool]) -> 'Pairing':
         """The pairing without the images whose keys are excluded, be they paired or not."""
         return Pairing(

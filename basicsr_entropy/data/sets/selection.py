@@ -4,12 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from basicsr_entropy._files import read_text
+from basicsr_entropy._files import read_list
 from basicsr_entropy.data.lmdb import read_origin
 from basicsr_entropy.data.sets.exclusion import read_exclusion, warn_of_unknown
 from basicsr_entropy.data.sets.image_sources import FolderImages, ImageSource, LmdbImages, backend_type, image_source
 from basicsr_entropy.data.sets.layouts import SPLITS
-from basicsr_entropy.data.sets.pairing import Pair
+from basicsr_entropy.data.sets.pairing import Pair, Pairing
 from basicsr_entropy.data.sets.splits import Split, find_splits
 
 
@@ -30,8 +30,7 @@ def select_split(opt: Mapping[str, Any]) -> Split:
     split = _split_of_two_roots(opt) if opt.get('dataroot') is None else _split_of_dataroot(opt)
     if not names:
         return split
-    pairing = split.pairing
-    keys = {pair.key for pair in pairing.pairs} | {fault.key for fault in (*pairing.unpaired, *pairing.clashing)}
+    keys = split.pairing.keys
     if not split.name:
         names = _names_without_split(names, keys, _splits_of_two_roots(opt, split))
     split = split.without(names)
@@ -101,27 +100,21 @@ def _split_of_two_roots(opt: Mapping[str, Any]) -> Split:
     if isinstance(lq, LmdbImages) or isinstance(gt, LmdbImages):  # the options below name files
         return Split(lq, gt)
     if meta_info is not None:
-        return Split(lq, gt, listed=tuple(_pairs_of_meta_info(Path(meta_info).expanduser(), lq, gt, template)))
+        return Split(lq, gt, listed=Pairing(_pairs_of_meta_info(meta_info, lq, gt, template), [], []))
     if template == '{}':
         return Split(lq, gt)
     if not isinstance(lq, FolderImages):
         raise ValueError('filename_tmpl: with io_backend.type mmengine it needs a meta_info_file')
-    return Split(lq, gt, listed=tuple(_pairs_of_template(lq, gt, template)))
+    return Split(lq, gt, listed=Pairing(_pairs_of_template(lq, gt, template), [], []))
 
 
-def _pairs_of_meta_info(meta_info: Path, lq: ImageSource, gt: ImageSource, template: str) -> list[Pair]:
+def _pairs_of_meta_info(meta_info: str, lq: ImageSource, gt: ImageSource, template: str) -> list[Pair]:
     """Pairs of a file with lines `name (h,w,c)`, BasicSR's format, or `lq_name gt_name`.
 
     A line with tabs is split at the tabs, any other at spaces. Keys are those of the normal-light images.
     """
-    if not meta_info.is_file():
-        raise FileNotFoundError(f'meta_info_file: no file {meta_info}')
     pairs = []
-    try:
-        lines = read_text(meta_info).splitlines()
-    except ValueError as error:
-        raise ValueError(f'meta_info_file: {error}') from error
-    for line in filter(str.strip, lines):
+    for line in filter(str.strip, read_list(meta_info, 'meta_info_file')):
         first, *rest = line.strip().split('\t' if '\t' in line else None)
         if rest and not rest[0].startswith('('):
             lq_name, gt_name = first, rest[0]

@@ -26,8 +26,7 @@ class Split:
         name: train, val or test; empty for two sources that were given without a data root.
         root: Data root of the split; None if there is none.
         layout: Published layout of its folders, one of `LAYOUTS`; None for other sources.
-        listed: Pairs that are given explicitly; None pairs the images by name.
-        excluded: Names of pairs to exclude; see `exclusion`.
+        listed: Pairing that is given explicitly; None pairs the images by name.
     """
 
     lq: ImageSource
@@ -35,8 +34,7 @@ class Split:
     name: str = ''
     root: Path | None = None
     layout: str | None = None
-    listed: tuple[Pair, ...] | None = None
-    excluded: frozenset[str] = frozenset()
+    listed: Pairing | None = None
 
     @property
     def title(self) -> str:
@@ -57,25 +55,20 @@ class Split:
 
     @cached_property
     def pairing(self) -> Pairing:
-        """The pairs, and the images that could not be paired, less the excluded ones.
+        """The pairs, and the images that could not be paired.
 
         Raises:
             FileNotFoundError: If a source does not exist or is empty.
             ValueError: If a source cannot be listed.
         """
         if self.listed is not None:
-            pairing = Pairing(list(self.listed), [], [])
-        else:
-            lq, gt = self._keys(self.lq, 'low-light'), self._keys(self.gt, 'normal-light')
-            pairing = match_keys(lq, gt, str(self.lq.root), str(self.gt.root))
-        if not self.excluded:
-            return pairing
-        folders = self.folders
-        return pairing.without(lambda key: is_excluded(self.excluded, key, self.name, folders))
+            return self.listed
+        lq, gt = self._keys(self.lq, 'low-light'), self._keys(self.gt, 'normal-light')
+        return match_keys(lq, gt, str(self.lq.root), str(self.gt.root))
 
     @property
     def pairs(self) -> list[Pair]:
-        """The pairs, if every image that is not excluded is in one.
+        """The pairs, if every image is in one.
 
         Raises:
             FileNotFoundError: If a source does not exist or is empty.
@@ -84,8 +77,9 @@ class Split:
         return self.pairing.strict(self.title)
 
     def without(self, names: frozenset[str]) -> 'Split':
-        """The split without the pairs that an exclusion list names."""
-        return replace(self, excluded=self.excluded | names)
+        """The split without the images that an exclusion list names, be they paired or not; errors as in `pairing`."""
+        folders = self.folders
+        return replace(self, listed=self.pairing.without(lambda key: is_excluded(names, key, self.name, folders)))
 
     def source(self, role: str) -> ImageSource:
         """The source of the 'lq' or the 'gt' images."""
