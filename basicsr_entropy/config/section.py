@@ -213,14 +213,24 @@ def construct(callee: Callable[..., Any], options: Mapping[str, Any] | None, pat
     if not isinstance(options, Mapping | None):
         raise ValueError(f'{path}: must be a mapping of options, got {options!r}')
     asked = {key: value for key, value in (options or {}).items() if key != 'type'}
-    section = section_of(callee, without=tuple(given), any_key=True).read(asked, path)
-    if is_own(callee):  # 5e3 becomes an integer; of others it is not known which numbers are to be integers
-        asked = {key: getattr(section, key) for key in asked}
+    asked = converted(callee, asked, path, tuple(given))
     try:
         return callee(**given, **asked)
     except (KeyError, TypeError, ValueError) as error:
         problem = Problem.of(error, path)
         raise problem.kind(str(problem)) from error
+
+
+def converted(
+    callee: Callable[..., Any], options: Mapping[str, Any], path: str, without: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Options as arguments of a class or function: 5e3 as an integer where one of this package wants that.
+
+    Of other packages it is not known which numbers are to be integers. Arguments and errors as in `construct`, with
+    `without` for the names of arguments that are not options.
+    """
+    section = section_of(callee, without=without, any_key=True).read(options, path)
+    return {key: getattr(section, key) for key in options} if is_own(callee) else dict(options)
 
 
 def build(registry: Registry, options: Mapping[str, Any], path: str) -> Any:

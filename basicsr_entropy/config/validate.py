@@ -24,7 +24,7 @@ from basicsr_entropy._registry import is_own, look_up
 from basicsr_entropy.config.folders import folder_option, is_run_folder, output_folder
 from basicsr_entropy.config.outline import outline
 from basicsr_entropy.config.problems import Problem, join, missing, paths_of, raise_first
-from basicsr_entropy.config.section import Section, section_at, section_of
+from basicsr_entropy.config.section import Section, converted, section_at, section_of
 from basicsr_entropy.config.sections import (
     SCHEDULERS,
     CropPhases,
@@ -287,13 +287,8 @@ def _network(options: Any, path: str, files: bool) -> Iterator[Problem]:
     if files:
         yield from _absent(arguments, path, lambda key: key.endswith('_path'))
     if not problems and is_own(callee):
-        yield from _construction(partial(outline, partial(callee, **_converted(callee, arguments)), MOST_WEIGHTS), path)
-
-
-def _converted(callee: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments as `construct` passes them on: 5000.0 as an integer where that is wanted."""
-    section = section_of(callee, any_key=True).read(arguments)
-    return {key: getattr(section, key) for key in arguments}
+        build = partial(callee, **converted(callee, arguments, path))
+        yield from _construction(partial(outline, build, MOST_WEIGHTS), path)
 
 
 def _absent(options: Mapping[str, Any], path: str, is_file: Callable[[str], bool]) -> Iterator[Problem]:
@@ -458,7 +453,7 @@ def _loss(options: Any, path: str, extra: type[Section] = Section) -> Iterator[P
         if not parts:
             yield Problem(f'{path}.losses', 'must be a list of loss options, got []')
     elif not problems and is_own(callee):
-        yield from _construction(partial(callee, **_converted(callee, arguments)), path)
+        yield from _construction(partial(callee, **converted(callee, arguments, path)), path)
 
 
 def _optimizer(options: Mapping[str, Any], path: str, model: type | None) -> Iterator[Problem]:
@@ -477,12 +472,12 @@ def _optimizer(options: Mapping[str, Any], path: str, model: type | None) -> Ite
     if name not in known:
         yield Problem(f'{path}.type', f"no optimizer '{name}'{suggestion(name, known)}")
         return
+    own = getattr(model, 'optimizer_class', None)
     try:
-        callee = getattr(model, 'optimizer_class', partial(getattr, torch.optim))(name)
-    except (AttributeError, ImportError) as error:  # an optimizer of the model's own; or one of a missing package
-        callee = None
-        if isinstance(error, ImportError):
-            yield Problem(f'{path}.type', str(error))
+        callee = own(name) if own else getattr(torch.optim, name, None)
+    except ImportError as error:
+        yield Problem(f'{path}.type', str(error))
+        return
     if callee is not None:
         arguments = {key: value for key, value in options.items() if key not in ('type', 'lr')}
         problems += section_of(callee, without=('params', 'lr')).problems(arguments, path)
