@@ -210,7 +210,7 @@ def build_app(enhancer: Enhancer, model: str, controls: Controls = Controls()) -
                 samples = gr.Slider(
                     1, MOST_SAMPLES, 1, step=1, label='Samples', info='one dark photograph has many bright ones'
                 )
-                start = gr.Button('Enhance', variant='primary')
+                start = gr.Button('Enhance', variant='primary', interactive=False)  # until an upload is read
                 cancel = gr.Button('Cancel', variant='stop', visible=False)
                 with gr.Accordion('Sampling', open=False):
                     steps = gr.Slider(
@@ -267,7 +267,8 @@ def build_app(enhancer: Enhancer, model: str, controls: Controls = Controls()) -
 
         def show_upload(path: str | None, request: gr.Request) -> dict[Any, Any]:
             jobs.end(request.session_hash)
-            return no_result(_to_pil(read_upload(path).preview) if path else None)
+            shown = no_result(_to_pil(read_upload(path).preview) if path else None)
+            return {**shown, start: gr.Button(interactive=path is not None)}
 
         def begin(path: str | None, sampler: SamplerType, steps: int, request: gr.Request) -> dict[Any, Any]:
             if path is None:
@@ -344,9 +345,9 @@ def build_app(enhancer: Enhancer, model: str, controls: Controls = Controls()) -
 
         emptied = [state, chosen, preview, *outcome]
         adjusted, written = [state, chosen, *sliders], {'queue': True, 'show_progress': 'minimal'}
-        # one queue: a job of a photograph that is still being read begins after the page has been emptied for it
+        # one queue: the button may still be enabled for the upload before, while this one is read
         in_order = {'concurrency_id': 'read', 'concurrency_limit': 1, 'show_progress': 'hidden'}
-        upload.change(show_upload, upload, emptied, **in_order)
+        upload.change(show_upload, upload, [*emptied, start], **in_order)
         started = start.click(begin, [upload, sampler, steps], [*emptied, start, cancel], **in_order)
         ran = started.success(
             run,

@@ -139,6 +139,15 @@ def test_enhances_a_dropped_photograph(page, enhancer, night, tmp_path):
 
 @pytest.mark.browser
 @needs_chromium
+def test_enhances_a_photograph_whose_upload_is_slow(page, night):
+    page.route('**/upload*', lambda route: (time.sleep(0.5), route.continue_()))
+    drop(page, night)
+    click(page, 'Enhance')
+    page.get_by_text('40 x 48 pixels, 2 evaluations, ').wait_for()
+
+
+@pytest.mark.browser
+@needs_chromium
 def test_enhances_a_photograph_that_is_still_being_read(page, night, monkeypatch):
     from basicsr_entropy.inference import page as module
 
@@ -218,8 +227,9 @@ def test_samples_are_chosen_and_adjusted_without_evaluations(page, enhancer, eva
 def test_shows_errors_and_recovers(page, night, tmp_path):
     (tmp_path / 'damaged.png').write_bytes(night.read_bytes()[:300])
     (tmp_path / 'notes.txt').write_text('no image')
-    click(page, 'Enhance')
-    page.get_by_text('Drop a photograph first.').first.wait_for()
+    start = page.get_by_role('button', name='Enhance', exact=True)
+    start.wait_for()
+    assert start.is_disabled()
     drop(page, night)
     click(page, 'Enhance')
     page.get_by_text('40 x 48 pixels, 2 evaluations, ').wait_for()
@@ -228,6 +238,7 @@ def test_shows_errors_and_recovers(page, night, tmp_path):
         page.get_by_text('40 x 48 pixels').wait_for(state='detached')  # the old result goes away
         drop(page, tmp_path / name)
         page.get_by_text(f'{name} cannot be read as an image; it is damaged or its format is not').first.wait_for()
+        assert start.is_disabled()
     page.get_by_label('Clear').or_(page.get_by_label('Remove')).first.click()
     drop(page, night)
     click(page, 'Enhance')
