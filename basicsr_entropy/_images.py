@@ -1,16 +1,25 @@
 """Decoding images and finding image files; errors name the file."""
 
-from collections.abc import Collection, Iterator
+import os
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path, PurePath
+from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
-IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.tif', '.tiff', '.webp')
+# HEIF, as iPhones and cameras write it
+HEIF_SUFFIXES = ('.heic', '.heif', '.hif')
+RAW_SUFFIXES = ('.arw', '.cr2', '.cr3', '.dng', '.nef', '.orf', '.pef', '.raf', '.rw2', '.srw')
+OTHER_SUFFIXES = ('.exr', '.gif', '.hdr', '.jp2', '.jxl', '.pgm', '.pnm', '.ppm', '.psd', '.tga', '.xcf')
 _UPRIGHT = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # honors the EXIF orientation; IMREAD_UNCHANGED does not
 _JPEG_START = b'\xff\xd8'
+_TIFF_STARTS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # the latter two of BigTIFF
+_SEPARATE_PLANES = 2  # value of the TIFF tag PlanarConfiguration
 
 
 def decode_image(content: bytes, name: str, flags: int = _UPRIGHT) -> np.ndarray:
@@ -28,8 +37,16 @@ def decode_image(content: bytes, name: str, flags: int = _UPRIGHT) -> np.ndarray
         BGR array (H, W, 3), uint8 or uint16. Other flags may give other shapes.
 
     Raises:
-        ValueError: If the bytes are not an image, or its values are not unsigned integers of 8 or 16 bits.
+        ValueError: If the bytes are not an image, or its values are not unsigned integers of 8 or 16 bits; or if they
+            are of 16 bits in separate planes of a TIFF file, which OpenCV reads wrongly.
     """
+    tags = tiff_tags(content)
+    deep = np.max(tags.get(TiffImagePlugin.BITSPERSAMPLE, 8)) > 8
+    separate = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == _SEPARATE_PLANES
+    if deep and separate and tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1) > 1:
+        raise ValueError(f'{name} holds 16-bit values in separate planes; save it with interleaved channels')
+    if not deep and flags == _UPRIGHT and TiffImagePlugin.EXTRASAMPLES in tags:
+        return _without_alpha(content, name)
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     except cv2.error as error:  # e.g. an image larger than OpenCV allows
@@ -40,6 +57,31 @@ def decode_image(content: bytes, name: str, flags: int = _UPRIGHT) -> np.ndarray
         how = ' (values in [0, 1]: times 65535, rounded, as uint16)' if np.issubdtype(image.dtype, np.floating) else ''
         raise ValueError(f'{name} holds {image.dtype} values; convert it to unsigned integers of 8 or 16 bits{how}')
     return image
+
+
+def tiff_tags(content: bytes) -> Mapping[int, Any]:
+    """The tags of the first page of a TIFF file; none for other and for damaged files."""
+    tags: Mapping[int, Any] = {}
+    if content.startswith(_TIFF_STARTS):
+        is_big = b'+' in content[2:4]
+        try:
+            file, found = BytesIO(content), TiffImagePlugin.ImageFileDirectory_v2(content[: 16 if is_big else 8])
+            file.seek(found.next)
+            found.load(file)
+            tags = dict(found)
+        except Exception:  # PIL raises many types of exception for damaged files, which decoders report
+            tags = {}
+    return tags
+
+
+def _without_alpha(content: bytes, name: str) -> np.ndarray:
+    """Decodes a TIFF file of 8 bits with alpha, by which OpenCV multiplies the colors."""
+    try:
+        with of_any_size(), Image.open(BytesIO(content)) as image:
+            image.load()  # turns it upright
+            return np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])
+    except Exception as error:  # PIL raises many types of exception for damaged files
+        raise ValueError(f'{name} cannot be read as an image; it is damaged or in an unknown format') from error
 
 
 def verifies_jpeg(start: bytes = _JPEG_START) -> bool:
@@ -104,10 +146,27 @@ def size_of(image: np.ndarray) -> str:
 
 
 def images_in(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> Iterator[Path]:
-    """Image files in a folder and its subfolders, sorted, without hidden ones."""
-    for path in sorted(folder.rglob('*')):
-        if is_image(path.relative_to(folder), suffixes) and path.is_file():
+    """Image files in a folder and its subfolders, sorted, without hidden ones. Links to folders are followed."""
+    for path in sorted(_files_in(folder, ())):
+        if is_image(path.relative_to(folder), suffixes):
             yield path
+
+
+def _files_in(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
+    """Files in a folder and its subfolders; `above` are the real paths of the folders that lead to it."""
+    real = os.path.realpath(folder)
+    if any(os.path.commonpath((real, outer)) == real for outer in above):
+        return  # a link to one of them
+    try:
+        with os.scandir(folder) as entries:
+            found = list(entries)
+    except PermissionError:
+        return
+    for entry in found:
+        if entry.is_file():
+            yield folder / entry.name
+        elif entry.is_dir():
+            yield from _files_in(folder / entry.name, (*above, real))
 
 
 def is_image(path: PurePath, suffixes: Collection[str] = IMAGE_SUFFIXES) -> bool:

@@ -15,17 +15,23 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from basicsr_entropy._files import atomic_write_bytes
-from basicsr_entropy._images import IMAGE_SUFFIXES, decode_image, images_in, of_any_size
+from basicsr_entropy._images import (
+    HEIF_SUFFIXES,
+    IMAGE_SUFFIXES,
+    OTHER_SUFFIXES,
+    RAW_SUFFIXES,
+    decode_image,
+    images_in,
+    of_any_size,
+    tiff_tags,
+)
 from basicsr_entropy.inference.images import ARRAY_MODES, pil_to_array
 
 FORMATS = ('PNG', 'JPEG', 'TIFF', 'WEBP', 'AVIF', 'BMP')  # PIL's names of those that are read and written
-# HEIF, as iPhones write it, is read with pi-heif, whose wheel holds decoders only, under the LGPL. The encoder in the
+# HEIF is read with pi-heif, whose wheel holds decoders only, under the LGPL. The encoder in the
 # wheel of pillow-heif is under the GPL, so results of HEIF files are JPEG files.
-HEIF_SUFFIXES = ('.heic', '.heif')
 HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')  # bytes 8 to 12 of the file
 PHOTOGRAPH_SUFFIXES = (*IMAGE_SUFFIXES, '.avif', *HEIF_SUFFIXES)
-RAW_SUFFIXES = ('.arw', '.cr2', '.cr3', '.dng', '.nef', '.orf', '.pef', '.raf', '.rw2', '.srw')
-OTHER_SUFFIXES = ('.exr', '.gif', '.hdr', '.jp2', '.jxl', '.psd', '.xcf')
 ORIENTATION = 0x0112  # EXIF tag
 EXIF_HEADER = b'Exif\0\0'  # precedes EXIF in JPEG files
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
@@ -77,7 +83,8 @@ class Photograph(NamedTuple):
 def read_photograph(path: str | Path) -> Photograph:
     """Reads a photograph and turns it upright, as EXIF says.
 
-    AVIF and HEIF files are read at 8 bits; a HEIF file, which needs the package pi-heif, becomes a JPEG photograph.
+    AVIF and HEIF files are read at 8 bits; a HEIF file, which needs the package pi-heif, becomes a JPEG photograph,
+    without alpha.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -102,8 +109,7 @@ def read_photograph(path: str | Path) -> Photograph:
             orientation = 1 if is_tiff else _orientation(image)
             # the profile of other colors does not apply to the RGB pixels after conversion
             icc = image.info.get('icc_profile') if mode not in ('CMYK', 'LAB') else None
-            tags = dict(image.tag_v2) if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-            pixels = pil_to_array(image)
+            pixels = pil_to_array(image.convert('L' if mode in ('L', 'LA') else 'RGB') if is_heif else image)
     except Exception as error:  # PIL raises many types of exception for damaged files
         raise ValueError(f'{path} cannot be read as an image; it is damaged or its format is not supported') from error
     if file_format not in FORMATS:
@@ -115,6 +121,7 @@ def read_photograph(path: str | Path) -> Photograph:
             f'{path} has 32 bits per channel, with no defined range; convert it to 8 or 16 bits '
             '(values in [0, 1]: times 65535, rounded, as uint16)'
         )
+    tags = tiff_tags(content)
     deep = _decode_16_bit(content, str(path), mode, tags) if mode in ARRAY_MODES and _is_deep(content, tags) else None
     stored = pixels if deep is None else deep
     upright = _TO_UPRIGHT.get(orientation, lambda a: a)(stored)

@@ -354,3 +354,13 @@ def test_8_bit_tiff_files_are_read_with_any_compression_that_pil_knows(tmp_path)
     pixels = noise(16, 16, 3)
     Image.fromarray(pixels).save(tmp_path / 'in.tif', compression='zstd')
     assert np.array_equal(read_photograph(tmp_path / 'in.tif').pixels, pixels)
+
+
+def test_heif_cutouts_lose_their_alpha(tmp_path):
+    pytest.importorskip('pi_heif')
+    (tmp_path / 'cutout.hif').write_bytes((FIXTURES / 'cutout.heic').read_bytes())
+    photograph = read_photograph(tmp_path / 'cutout.hif')
+    assert photograph.pixels.shape == (48, 64, 3)
+    np.testing.assert_allclose(photograph.pixels[-1, [0, -1]], [(210, 60, 30), (40, 120, 200)], atol=6)
+    assert find_photographs([str(tmp_path)]) == [(tmp_path / 'cutout.hif', Path('cutout.jpg'))]
+    write_photograph(tmp_path / 'cutout.jpg', photograph)

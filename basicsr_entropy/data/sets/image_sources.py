@@ -3,6 +3,7 @@
 `image_source` chooses between a folder, an LMDB database and mmengine's file backends.
 """
 
+import logging
 import string
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -15,8 +16,18 @@ from urllib.parse import quote
 
 import numpy as np
 
-from basicsr_entropy._images import decode_image, images_in, is_image
+from basicsr_entropy._images import (
+    HEIF_SUFFIXES,
+    IMAGE_SUFFIXES,
+    OTHER_SUFFIXES,
+    RAW_SUFFIXES,
+    decode_image,
+    images_in,
+    is_image,
+)
 from basicsr_entropy.data.lmdb import LmdbReader
+
+UNREAD_SUFFIXES = ('.avif', *HEIF_SUFFIXES, *RAW_SUFFIXES, *OTHER_SUFFIXES)
 
 
 class ImageSource(Protocol):
@@ -31,6 +42,8 @@ class ImageSource(Protocol):
 
     def names(self) -> list[str]:
         """Names of all images, sorted, as the other methods take them.
+
+        Images in formats that cannot be read are left out; a warning names them.
 
         Raises:
             FileNotFoundError: If the source does not exist.
@@ -72,7 +85,13 @@ class FolderImages:
     def names(self) -> list[str]:
         if not self.root.is_dir():
             raise FileNotFoundError(f'no folder {self.root}')
-        return [str(path) for path in images_in(self.root)]
+        found = list(images_in(self.root, (*IMAGE_SUFFIXES, *UNREAD_SUFFIXES)))
+        if unread := [path for path in found if not is_image(path.relative_to(self.root))]:
+            more = f' and {len(unread) - 1} more' if unread[1:] else ''
+            logging.getLogger('basicsr').warning(
+                f'{unread[0]}{more}: left out; of images, datasets read {", ".join(IMAGE_SUFFIXES)}'
+            )
+        return [str(path) for path in found if is_image(path.relative_to(self.root))]
 
     def key(self, name: str) -> str:
         return Path(name).relative_to(self.root).with_suffix('').as_posix()

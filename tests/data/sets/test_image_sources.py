@@ -156,3 +156,13 @@ def test_every_source_lists_and_opens_the_same_images(tmp_path, kind):
         if file is not None:
             with file:
                 assert file.read(4) == b'\x89PNG'
+
+
+def test_names_images_that_a_folder_holds_but_cannot_be_read(tmp_path, caplog):
+    write_image(tmp_path / 'a.png', photograph(1))
+    assert FolderImages(tmp_path).names() == [str(tmp_path / 'a.png')]
+    assert not caplog.records
+    for name in ('IMG_1.HEIC', 'b.avif', '.c.gif', 'notes.txt'):
+        (tmp_path / name).write_bytes(b'')
+    assert FolderImages(tmp_path).names() == [str(tmp_path / 'a.png')]
+    assert f'{tmp_path / "IMG_1.HEIC"} and 1 more: left out; of images, datasets read .png' in caplog.text
