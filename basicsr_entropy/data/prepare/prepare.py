@@ -131,13 +131,18 @@ def _plan(root: str | Path, layout: str, splits: Sequence[str] | None) -> list[S
 
 def _describe(split: Split, lmdb_format: LmdbFormat) -> dict[str, Any]:
     """The plan of a run, which must be equal when the run is resumed; see `LmdbSplitWriter`."""
-    names = hashlib.sha256('\n'.join(f'{p.key}\t{p.lq}\t{p.gt}' for p in split.pairs).encode(errors='surrogateescape'))
+    roots = {role: Path(split.source(role).root) for role in ROLES}
+    # relative paths: the folder may be given by another path than in the run before
+    lines = [
+        f'{pair.key}\t{Path(pair.lq).relative_to(roots["lq"])}\t{Path(pair.gt).relative_to(roots["gt"])}'
+        for pair in split.pairs
+    ]
     return {
         'package': f'basicsr-entropy {__version__}',
         'layout': split.layout,
         'split': split.name,
-        'source': {role: str(Path(split.source(role).root).resolve()) for role in ROLES},
-        'names': names.hexdigest(),
+        'source': {role: str(root.resolve()) for role, root in roots.items()},
+        'names': hashlib.sha256('\n'.join(lines).encode(errors='surrogateescape')).hexdigest(),
         'options': vars(lmdb_format),
     }
 

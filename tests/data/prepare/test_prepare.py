@@ -320,3 +320,18 @@ def test_a_dry_run_knows_which_way_up_a_tiff_is(tmp_path):
         file = tmp_path / f'Train/{folder}/1.{suffix}'
         Image.fromarray(np.zeros(shape, np.uint8)).save(file, **({'exif': turned} if suffix == 'tif' else {}))
     assert estimate(tmp_path)['train'].pairs == prepare_lmdb(tmp_path, tmp_path / 'out')['train'].pairs == 1
+
+
+@pytest.mark.parametrize('finished', [True, False])
+def test_resumes_a_dataset_given_by_another_path(finished, lolv1, tmp_path, monkeypatch):
+    monkeypatch.chdir(lolv1.parent)
+    damaged = lolv1 / 'our485/high/00003.png'
+    whole = damaged.read_bytes()
+    if not finished:
+        damaged.write_bytes(b'')
+        with pytest.raises(ValueError, match='00003'):
+            prepare_lmdb(lolv1.name, tmp_path / 'out', splits=['train'])
+        damaged.write_bytes(whole)
+    else:
+        prepare_lmdb(lolv1.name, tmp_path / 'out', splits=['train'])
+    assert prepare_lmdb(lolv1, tmp_path / 'out', splits=['train'], resume=True)['train'].pairs == 4
