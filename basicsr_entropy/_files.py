@@ -33,6 +33,34 @@ def read_list(path: str | Path, option: str) -> list[str]:
         raise ValueError(f'{option}: {path} is not UTF-8 text: {error.reason} at byte {error.start}') from error
 
 
+def check_folder_writable(folder: Path, option: str) -> None:
+    """Creates a folder, and a file in it for a moment: a full disk or a wrong path shows before hours of work.
+
+    Raises:
+        OSError: If that fails; the message begins with the option.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f'{option}: cannot write to {folder}: {error.strerror}; give another folder') from error
+
+
+def check_file_writable(path: str | Path, option: str) -> None:
+    """Notices before hours of work that a file cannot be written; creates its folder.
+
+    Raises:
+        IsADirectoryError: If the path is that of a folder; the message begins with the option, as does the next.
+        OSError: If the folder of the file cannot be written to.
+    """
+    file = Path(os.path.realpath(path))
+    if file.is_dir():
+        raise IsADirectoryError(f'{option}: {path} is a folder; give a file')
+    if file.is_file() or not file.exists():  # others, such as /dev/null, are not replaced
+        check_folder_writable(file.parent, option)
+
+
 @contextmanager
 def atomic_write(path: str | Path, replace: bool = True) -> Iterator[Path]:
     """Yields a temporary path in the same folder; leaving the context renames it to `path`.

@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     """Checks the datasets, prints the report and writes the files."""
     import cv2
 
+    from basicsr_entropy._files import check_file_writable
     from basicsr_entropy._images import verifies_jpeg
     from basicsr_entropy.data.checks import report
     from basicsr_entropy.data.checks.check import check_datasets
@@ -54,13 +55,15 @@ def run(args: argparse.Namespace) -> int:
 
     roots = [Path(root).expanduser().resolve() for root in args.root]
     picture = args.picture or f'check_{"_".join(root.name for root in roots)}.jpg'
-    # unusable file names are reported before the long pass over the data
+    # unusable paths are reported before the long pass over the data
     if not cv2.haveImageWriter(picture):
         raise ValueError(f'--picture: unknown image format: {picture}; use the suffix .jpg or .png')
     if args.fix_list and Path(args.fix_list).exists():
         raise FileExistsError(f'--fix-list: {args.fix_list} exists; remove it, or give another file')
-    if args.json and Path(args.json).is_dir():
-        raise IsADirectoryError(f'--json: {args.json} is a folder; give a file')
+    outputs = {'--json': args.json, '--picture': args.picture, '--fix-list': args.fix_list}
+    for option, path in outputs.items():
+        if path and path != '-':
+            check_file_writable(path, option)
     checked = check_datasets(roots, args.layout, args.split, args.workers, args.exclude)
     text = sys.stderr if args.json == '-' else sys.stdout
     report.print_report(checked, None if args.all else report.MAX_PRINTED, text)
@@ -75,6 +78,11 @@ def run(args: argparse.Namespace) -> int:
     if args.fix_list:
         number = report.write_exclusion_list(checked, args.fix_list)
         print(f'exclusion list: {number} names in {args.fix_list}', file=text)
-    if written := report.write_picture(checked, picture):
-        print(f'picture: {written}', file=text)
+    try:
+        if written := report.write_picture(checked, picture):
+            print(f'picture: {written}', file=text)
+    except OSError as error:
+        if args.picture:
+            raise
+        print(f'no picture: {error}; give another path with --picture', file=text)
     return 0 if checked.clean else 3

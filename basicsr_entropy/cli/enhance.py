@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from basicsr_entropy.cli._arguments import (
     CONTROLS_FLAGS,
@@ -47,11 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Enhances the photographs; returns 1 if one of them failed."""
     keep_freed_memory()
-    from basicsr_entropy._files import atomic_write_text
+    from basicsr_entropy._files import atomic_write_text, check_file_writable
     from basicsr_entropy.inference.batch import as_json, enhance_files, summary
 
-    if args.json and Path(args.json).is_dir():
-        raise IsADirectoryError(f'--json: {args.json} is a folder; give a file')
+    if args.json and args.json != '-':
+        check_file_writable(args.json, '--json')
     controls, enhancer = build_controls(args), build_enhancer(args)
     outcomes = enhance_files(
         enhancer,

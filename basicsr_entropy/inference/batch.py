@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from basicsr_entropy._errors import first_line
+from basicsr_entropy._files import check_folder_writable
 from basicsr_entropy._version import __version__
 from basicsr_entropy.inference.controls import Controls
 from basicsr_entropy.inference.enhancer import Enhancer
@@ -99,7 +99,7 @@ def enhance_files(
     """
     out = Path(out).expanduser()
     jobs = plan(inputs, out, compare, filmstrip, overwrite)
-    _check_writable(out)
+    check_folder_writable(out, 'out')
     outcomes = []
     for job in tqdm(jobs, desc='Enhance', unit='image'):
         try:
@@ -163,16 +163,6 @@ def plan(inputs: Sequence[str], out: Path, compare: bool, filmstrip: bool, overw
             taken[path] = source
         jobs.append(job)
     return jobs
-
-
-def _check_writable(folder: Path) -> None:
-    """Creates the folder, and a file in it for a moment: a full disk or a wrong path shows before hours of work."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(f'out: cannot write to {folder}: {error.strerror}; give another folder') from error
 
 
 def _print(outcome: Outcome) -> None:

@@ -54,6 +54,9 @@ def test_check_reports_errors_in_one_line(run, views):
     assert_one_line(*run('check', '--root', 'LOL', '--fix-list', 'fix.txt')[::2], '--fix-list: fix.txt exists; remove')
     assert_one_line(*run('check', '--root', 'LOL', '--picture', 'a.xyz')[::2], '--picture: unknown image format: a.xyz')
     assert_one_line(*run('check', '--root', 'absent')[::2], 'error: --root: no folder .*absent')
+    for option in ('--json', '--picture', '--fix-list'):
+        code, _, err = run('check', '--root', 'LOL', option, 'fix.txt/a.png')
+        assert_one_line(code, err, f'{option}: cannot write to .*fix.txt')
     assert run('check')[0] == 2
     assert Path('fix.txt').read_text() == 'mine'
 
@@ -137,3 +140,14 @@ def test_errors_name_the_flags(run, views):
     assert_one_line(*run(*check, '--split', 'val')[::2], "error: --split: no 'val' under .*; there are train, test")
     assert_one_line(*run(*check, '--exclude', 'absent.txt')[::2], 'error: --exclude: no file absent.txt')
     assert_one_line(*run(*check, '--json', 'LOL')[::2], 'error: --json: LOL is a folder')
+
+
+def test_check_does_not_depend_on_a_picture_that_nobody_asked_for(run, views, monkeypatch):
+    def no_picture(*args):
+        raise OSError('could not write check_LOL.jpg')
+
+    monkeypatch.setattr('basicsr_entropy.data.checks.report.write_picture', no_picture)
+    code, out, _ = run('check', '--root', 'LOL')
+    assert code == 0
+    assert 'no picture: could not write check_LOL.jpg; give another path with --picture' in out
+    assert run('check', '--root', 'LOL', '--picture', 'a.png')[0] == 1

@@ -19,6 +19,7 @@ from helpers import assert_one_line
         (('--brightness', '45'), 'error: --brightness: must be a number from 0 to 1, got 45'),
         (('--protect-highlights', '-1'), 'error: --protect-highlights: must be a number from 0 to 1, got -1'),
         (('--json', '.'), r'error: --json: \. is a folder; give a file'),
+        (('--json', 'net.pth/a.json'), 'error: --json: cannot write to .*net.pth: '),
     ],
 )
 def test_errors_name_the_flags(run, workdir, arguments, message):
