@@ -38,7 +38,7 @@ def lmdb_key(name: str) -> str:
     Raises:
         ValueError: If the name is not valid UTF-8, holds a control character or is too long for a key.
     """
-    key = name.replace('.', '_')
+    key = underscored(name)
     try:
         size = len(key.encode())
     except UnicodeEncodeError as error:
@@ -48,6 +48,11 @@ def lmdb_key(name: str) -> str:
     if size > MAX_KEY:
         raise ValueError(f'{name}: the name has {size} bytes, an LMDB key at most {MAX_KEY}; rename the file')
     return key
+
+
+def underscored(name: str) -> str:
+    """An image name with underscores for its dots, as `lmdb_key`, but not checked."""
+    return name.replace('.', '_')
 
 
 def lmdb_path(folder: str | Path, split: str, role: str) -> Path:

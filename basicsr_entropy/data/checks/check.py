@@ -32,6 +32,7 @@ KINDS = {
     'black': ('warning', 'nearly black images'),
     'damaged': ('warning', 'images whose decoder reports damage'),
     'key_clash': ('warning', 'names that get the same LMDB key'),
+    'no_key': ('warning', 'names that cannot be LMDB keys'),
     'duplicate': ('note', 'duplicate pairs'),
     'shared_gt': ('note', 'ground truths shared by several low-light images'),
     'shared_lq': ('note', 'low-light images shared by several ground truths'),
@@ -168,7 +169,7 @@ class _Judge:
         return self.shown(each.split, each.split.path(role, each.name(role)))
 
     def names(self, split: Split) -> Iterator[Finding]:
-        """Findings about names: images that could not be paired, and names that get the same LMDB key."""
+        """Findings about names: images that could not be paired, and names that get the same LMDB key or none."""
         for fault in split.pairing.unpaired:
             file, other = self.shown(split, split.path(fault.role, fault.name)), self.shown(split, fault.other)
             yield Finding(
@@ -181,7 +182,10 @@ class _Judge:
             )
         by_lmdb_key: dict[str, list[str]] = defaultdict(list)
         for pair in split.pairing.pairs:
-            by_lmdb_key[lmdb_key(pair.key)].append(pair.key)
+            try:
+                by_lmdb_key[lmdb_key(pair.key)].append(pair.key)
+            except ValueError as error:
+                yield Finding('no_key', (repr(pair.key),), str(error))
         for key, clashing in by_lmdb_key.items():
             if len(clashing) > 1:
                 kept = key if key in clashing else min(clashing)  # prefers the name that needs no change

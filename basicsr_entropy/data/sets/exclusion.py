@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from basicsr_entropy._files import read_list
-from basicsr_entropy.data.lmdb import lmdb_key
+from basicsr_entropy.data.lmdb import underscored
 from basicsr_entropy.data.sets.layouts import SPLITS
 
 
@@ -30,7 +30,7 @@ def names_of(key: str, split: str = '', folders: Sequence[str] = ()) -> Iterator
         split: Name of the pair's split.
         folders: Folders that lead to the data root of the split, the outermost first.
     """
-    for name in {key, lmdb_key(key)}:
+    for name in {key, underscored(key)}:
         yield name
         if split:
             yield (name := f'{split}/{name}')

@@ -1,5 +1,6 @@
 """Faults are introduced into a sound dataset, and found."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -244,7 +245,7 @@ def captions_of(sheet):
 
 
 def test_every_kind_has_its_test():
-    tested = {kind for _, kind, _, _ in FAULTS} | {'damaged', 'shared_by_splits', 'shared_lq', 'similar'}
+    tested = {kind for _, kind, _, _ in FAULTS} | {'damaged', 'no_key', 'shared_by_splits', 'shared_lq', 'similar'}
     assert tested == set(KINDS)
 
 
@@ -394,3 +395,19 @@ def test_roots_of_the_same_name_are_told_apart(root, tiles, tmp_path):
 def test_strips_are_checked():
     strip = np.random.default_rng(0).random((16, 16400), np.float32)
     assert shift(strip, strip) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    'name', ['a\tb', os.fsdecode(b'\xc4\xe3'), 'folder/' * 80 + 'a'], ids=['control', 'gbk', 'long']
+)
+def test_names_that_cannot_be_keys_are_found_and_train_all_the_same(name, root, tiles, tmp_path):
+    put(root, 'our485', 9, 255 - tiles['our485'][0])
+    for folder in ('low', 'high'):
+        path = root / f'our485/{folder}/{name}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (root / f'our485/{folder}/9.png').rename(path)
+    checked = check_datasets([root])
+    assert kinds(checked) == ['no_key']
+    assert 'rename the file' in checked.findings[0].text
+    (tmp_path / 'exclude.txt').write_text('1\n')
+    assert len(check_datasets([root], exclude=tmp_path / 'exclude.txt').measured) == 5
