@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 import basicsr_entropy
 
@@ -54,6 +55,14 @@ def test_commands_of_the_readme_are_the_programs(run):
 def test_readme_names_both_commands():
     readme = (ROOT / 'README.md').read_text()
     assert {'make demo', 'make test'} <= set(re.findall(r'^make \w+', readme, re.MULTILINE))
+
+
+def test_the_sampling_example_of_own_project_runs():
+    section = (ROOT / 'docs/own_project.md').read_text().partition('## The diffusion process')[2]
+    mu = torch.rand(1, 3, 16, 16)
+    names = {'mu': mu, 'network': lambda state, condition, timestep: torch.zeros_like(state)}
+    exec(re.search(r'```python\n(.+?)```', section, re.DOTALL)[1], names)
+    assert names['restored'].shape == mu.shape
 
 
 def measured(file, arm, metric='lpips', seeds=None):
