@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from basicsr_entropy.entropy import MAP_MAXIMUM, detail_distance
 from basicsr_entropy.losses import build_loss, call_loss
+from basicsr_entropy.metrics.full_reference import is_full_reference
 from basicsr_entropy.models.complexity import complexity
 from basicsr_entropy.models.logged_losses import with_mixed_terms
 from basicsr_entropy.models.networks import check_conditional_network
@@ -295,11 +296,14 @@ class IRSDEModel(SRModel):
             if save_img:
                 output = self._output_path(dataset.opt['name'], name, current_iter)
                 imwrite(images['img'], output)
-            results.append(ImageResult(name, output, self._measure(images, dataset.opt['name'])))
+            results.append(ImageResult(name, output, self._measure(images)))
 
         results = mmengine.dist.collect_results(results, len(dataset), device='gpu')
         if rank == 0 and val_opt.get('metrics'):
             self._record([each.metrics for each in results], dataset.opt['name'], current_iter, tb_logger)
+            if absent := val_opt['metrics'].keys() - self.metric_results.keys():
+                name, metrics = dataset.opt['name'], ', '.join(sorted(absent))
+                get_root_logger().warning(f"dataset '{name}' has no ground truth: {metrics} not measured")
         return results
 
     def _output_path(self, dataset_name: str, image_name: str, current_iter: int | str) -> str:
@@ -309,13 +313,13 @@ class IRSDEModel(SRModel):
             return osp.join(folder, image_name, f'{image_name}_{current_iter}.png')
         return osp.join(folder, dataset_name, f'{image_name}_{self.opt["val"].get("suffix") or self.opt["name"]}.png')
 
-    def _measure(self, images: Mapping[str, Any], dataset_name: str) -> dict[str, float]:
-        metrics = self.opt['val'].get('metrics') or {}
-        if metrics and 'img2' not in images:
-            raise ValueError(
-                f"val.metrics: dataset '{dataset_name}' has no ground truth to measure against; remove them"
-            )
-        return {name: float(calculate_metric(images, options)) for name, options in metrics.items()}
+    def _measure(self, images: Mapping[str, Any]) -> dict[str, float]:
+        """The metrics of an output; without ground truth those that need none."""
+        return {
+            name: float(calculate_metric(images, options))
+            for name, options in (self.opt['val'].get('metrics') or {}).items()
+            if 'img2' in images or not is_full_reference(options)
+        }
 
     def _record(
         self, measured: list[dict[str, float]], dataset_name: str, current_iter: int | str, tb_logger: Any

@@ -180,7 +180,10 @@ def load_state(opt: dict[str, Any], path: Path) -> dict[str, Any]:
     """Loads a state that `resumable_state` found, and points the options to its weights."""
     state = torch.load(path, map_location='cpu', weights_only=True)
     opt['path']['resume_state'] = str(path)
+    given, ignored = dict(opt['path']), opt['path'].get('ignore_resume_networks') or ()
     check_resume(opt, state['iter'])
+    for key in (key for key in given if key.startswith('param_key_')):  # the weights of the run, whatever it began with
+        opt['path'][key] = given[key] if f'network_{key.removeprefix("param_key_")}' in ignored else 'params'
     return state
 
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from basicsr_entropy.config.folders import output_folder
+from basicsr_entropy.metrics.full_reference import is_full_reference
 from basicsr_entropy.training.metrics_file import METRICS_FILE, read_metrics
 
 TITLE_HEIGHT = 26  # pixels of the strip above each row of the picture
@@ -54,7 +55,7 @@ class Report(NamedTuple):
     """A test run beside its inputs.
 
     Attributes:
-        metrics: Options of each metric, by its name under val.metrics.
+        metrics: Options of each metric, by its name under val.metrics. Images without ground truth have fewer.
         images: In the order of the datasets.
     """
 
@@ -130,13 +131,14 @@ def _reported(
     path = output_folder(options, is_train=False) / result['output']
     if not path.is_file():
         raise FileNotFoundError(f'no output {path}; run `basicsr-entropy test` with this option file first')
+    truth = {'img2': tensor2img([item['gt']])} if 'gt' in item else {}
+    metrics = {name: metric for name, metric in metrics.items() if truth or not is_full_reference(metric)}
     if absent := metrics.keys() - result['metrics'].keys():
         raise ValueError(f"val.metrics.{min(absent)}: the model did not measure it on image '{result['name']}'")
     output = cv2.imread(str(path))
     if output is None:
         raise ValueError(f'{path} cannot be read as an image; {AGAIN}')
     size, source = (output.shape[1], output.shape[0]), tensor2img([item['lq']])
-    truth = {'img2': tensor2img([item['gt']])} if 'gt' in item else {}
     pictures = {'input': _resized(source, *size), OUTPUT: output}
     pictures |= {name: _resized(enhance(source), *size) for name, enhance in (others or {}).items()}
     measured = {
@@ -180,8 +182,9 @@ def print_table(report: Report, title: str) -> None:
         images = [image for image in report.images if image.dataset == dataset]
         table = Table(title=f'{title} on {dataset}: input -> output')
         table.add_column('image')
-        columns = [_column(name, options, images) for name, options in report.metrics.items()]
-        for name, options in report.metrics.items():
+        metrics = {name: each for name, each in report.metrics.items() if all(name in i.output_metrics for i in images)}
+        columns = [_column(name, options, images) for name, options in metrics.items()]
+        for name, options in metrics.items():
             table.add_column(f'{name} {"↓" if _lower_is_better(options) else "↑"}', justify='right')
         for row, image in enumerate(images):
             table.add_row(image.name, *(column[row] for column in columns))
@@ -222,11 +225,10 @@ def write_picture(report: Report, path: str | Path) -> None:
     """
     images = [image for image in report.images if image.cells]
     columns = max(len(image.cells) for image in images)
-    first = next(iter(report.metrics), None)
     rows = []
     for image in images:
         measured = {'input': image.input_metrics, OUTPUT: image.output_metrics, **image.others}
-        titles = list(image.cells)
+        titles, first = list(image.cells), next(iter(image.output_metrics), None)
         if first is not None:
             digits = decimals(values[first] for values in measured.values())
             values = {title: f'  {first} {metrics[first]:.{digits}f}' for title, metrics in measured.items()}

@@ -57,6 +57,13 @@ def test_falls_back_to_the_newest_whole_pair(saved, tmp_path, capfd, damage, mes
         )
 
 
+def test_weights_of_a_run_are_taken_by_their_key_whatever_those_before_had(saved):
+    opt = saved[2] | {'network_d': {}}
+    opt['path'] |= {'param_key_g': None, 'param_key_d': 'params_ema', 'ignore_resume_networks': ['network_d']}
+    load_resume_state(opt)
+    assert (opt['path']['param_key_g'], opt['path']['param_key_d']) == ('params', 'params_ema')
+
+
 def test_a_changed_state_is_not_taken_either(saved, tmp_path, capfd):
     overwrite(tmp_path / 'states/6.state', 400, b'\0' * 40)
     assert load_resume_state(saved[2])['note'] == 4

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from basicsr.metrics import calculate_metric
-from helpers import write_image
+from helpers import write_image, write_pairs
 
 from basicsr_entropy.inference import Enhancer
 from basicsr_entropy.inference.pretrained import write_model
@@ -208,6 +208,24 @@ def test_reports_inputs_without_ground_truth(run, write_test, workdir, lolv1):
     code, _, err = run('report', '-opt', path)
     assert code == 1
     assert 'error: val.save_img: the test wrote no images; set it to true and run `basicsr-entropy test`' in err
+
+
+def test_reports_paired_and_unpaired_images_with_the_metrics_that_each_can_have(run, write_test, workdir):
+    write_pairs(workdir / 'low', workdir / 'high', 2, height=200, width=200)  # of which NIQE needs two blocks of 96
+    paired = {'name': 'pairs', 'type': 'LowLightPairedDataset', 'dataroot_lq': 'low', 'dataroot_gt': 'high'}
+    unpaired = {'name': 'mine', 'type': 'SingleImageDataset', 'dataroot_lq': 'low', 'io_backend': {'type': 'disk'}}
+    metrics = {'psnr': METRICS['psnr'], 'niqe': {'type': 'calculate_niqe', 'crop_border': 0, 'better': 'lower'}}
+    path = write_test(datasets={'test_1': unpaired, 'test_2': paired}, val__metrics=metrics)
+    code, _, err = run('test', '-opt', path)
+    assert code == 0, err
+    written = json.loads((workdir / 'results/tiny/metrics.json').read_text())['datasets']
+    assert [list(written[key]['mean']) for key in ('test_1', 'test_2')] == [['niqe'], ['psnr', 'niqe']]
+    code, out, err = run('report', '-opt', path)
+    assert code == 0, err
+    first, second = out.split('tiny on ')[1:]
+    assert table_rows(first)['image'] == ['niqe ↓']
+    assert table_rows(second)['image'] == ['psnr ↑', 'niqe ↓']
+    assert cv2.imread(str(workdir / 'results/tiny/comparison.png')).shape == (4 * (420 + 26), 3 * 420, 3)
 
 
 def test_reports_gray_images(run, write_test, workdir):
