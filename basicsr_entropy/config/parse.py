@@ -100,8 +100,12 @@ def parse_options(
         opt['num_gpu'] = torch.cuda.device_count()
     for phase, dataset in opt['datasets'].items():
         dataset['phase'] = phase_of(phase)
-        if 'scale' in opt:
-            dataset['scale'] = opt['scale']
+        dataset['scale'] = opt.get('scale', 1)
+        if phase == 'train':  # BasicSR's datasets read what is optional for this package's
+            for key in ('use_hflip', 'use_rot'):
+                dataset.setdefault(key, False)
+            if dataset.get('gt_size') is None and dataset.get('gt_sizes'):
+                dataset['gt_size'] = max(dataset['gt_sizes'])
         _expand_user(dataset, ('dataroot_gt', 'dataroot_lq'))
     _expand_user(opt['path'], [key for key in opt['path'] if key.startswith(('resume_state', 'pretrain_network'))])
     opt['path'] |= run_paths(opt, is_train, Path(root_path))

@@ -44,6 +44,8 @@ MOST_WEIGHTS = 10_000  # of a network, as tensors; more is a mistake that would 
 STOCK_FILES = ('dataroot', 'meta_info')  # beginnings of keys by which BasicSR's datasets name files and folders
 NOT_OPTIONAL = ('optim_', 'network_')  # beginnings of keys that must not be left out in silence, beside the end _opt
 
+FILLED_IN = frozenset({'phase', 'scale', 'use_hflip', 'use_rot'})  # of datasets, by `config.parse`
+
 _Section = TypeVar('_Section', bound=Section)
 
 
@@ -130,6 +132,7 @@ def _problems(options: Mapping[str, Any], is_train: bool, files: bool) -> Iterat
             yield from _network(options[key], key, files)
     for phase, dataset in datasets.items():
         yield from _dataset(dataset, phase, options, is_train, files)
+    yield from _same_names({key: _mapping(each).get('name') for key, each in datasets.items() if key != 'train'})
     for name, metric in _mapping(val.get('metrics')).items():
         yield from _metric(metric, f'val.metrics.{name}', files)
     if is_train:
@@ -156,6 +159,23 @@ def keys_read_by(source: Any) -> frozenset[str] | None:
         found |= {
             node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
         }
+    return frozenset(found)
+
+
+@functools.cache
+def _keys_needed_by(cls: Any) -> frozenset[str]:
+    """The keys that the constructor of one of BasicSR's datasets reads in any case."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(cls.__init__))).body[0]
+    found: set[str] = set()
+    pending: list[ast.AST] = [*getattr(body, 'body', ())]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, (ast.If, ast.IfExp, ast.Try, ast.For, ast.While)):
+            continue
+        is_key = isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant)
+        if is_key and ast.unparse(node.value) in ('opt', 'self.opt'):
+            found.add(str(node.slice.value))
+        pending += ast.iter_child_nodes(node)
     return frozenset(found)
 
 
@@ -326,17 +346,29 @@ def _dataset(dataset: Any, phase: str, options: Mapping[str, Any], is_train: boo
         if each.known is None or (read is not None and key not in read):
             found = True
             yield _near(each, read)
-    if phase == 'train':
-        for key in ('batch_size_per_gpu', 'num_worker_per_gpu'):
-            if dataset.get(key) is None:
-                found = True
-                yield Problem(join(path, key), missing(section.model_fields[key]), KeyError)
+    needed = {'batch_size_per_gpu', 'num_worker_per_gpu'} if phase == 'train' else set()
+    if _is_stock(cls):
+        needed |= _keys_needed_by(cls) - FILLED_IN
+        if phase == 'train' and 'gt_size' in (keys_read_by(cls) or ()) and not dataset.get('gt_sizes'):
+            needed.add('gt_size')
+    for key in sorted(key for key in needed if dataset.get(key) is None):
+        found = True
+        field = section.model_fields.get(key)
+        yield Problem(join(path, key), missing(field) if field else f'missing; {cls.__name__} needs it', KeyError)
     if found or not files:
         return
     if is_own(cls):
         yield from _readable(cls, complete, path)
     else:
         yield from _absent(dataset, path, lambda key: key.startswith(STOCK_FILES) or key.endswith('_path'))
+
+
+def _same_names(names: Mapping[str, Any]) -> Iterator[Problem]:
+    """Validation or test datasets of one name, by which results are kept."""
+    first: dict[str, str] = {}
+    for phase, name in names.items():
+        if isinstance(name, str) and (other := first.setdefault(name, phase)) != phase:
+            yield Problem(f'datasets.{phase}.name', f"'{name}' is also the name of datasets.{other}; give it another")
 
 
 def _backend(options: Any, path: str) -> Iterator[Problem]:
@@ -404,8 +436,8 @@ def _training(options: Mapping[str, Any], model: type | None) -> Iterator[Proble
     losses = {key: value for key, value in train.items() if key.endswith('_opt') and value is not None}
     for key, loss in losses.items():
         yield from _loss(loss, f'train.{key}', section.LOSS_KEYS)
-        if _mapping(loss).get('reduction') == 'none':
-            yield Problem(f'train.{key}.reduction', 'must be mean or sum: a training minimizes one number')
+        if model is not None and _is_stock(model):
+            yield from _perceptual(loss, key)
     if train and not losses:
         yield Problem('train', 'no loss; add one, e.g. pixel_opt: {type: L1Loss}')
     for key in train:
@@ -446,6 +478,8 @@ def _loss(options: Any, path: str, extra: type[Section] = Section) -> Iterator[P
         for each in section.problems(arguments, path)
     ]
     yield from problems
+    if arguments.get('reduction') == 'none':
+        yield Problem(f'{path}.reduction', 'must be mean or sum: a training minimizes one number')
     parts = arguments.get('losses') if 'losses' in section.model_fields else None
     if isinstance(parts, list):  # a sum of losses; its parts may be heavy to construct
         for index, part in enumerate(parts):
@@ -454,6 +488,20 @@ def _loss(options: Any, path: str, extra: type[Section] = Section) -> Iterator[P
             yield Problem(f'{path}.losses', 'must be a list of loss options, got []')
     elif not problems and is_own(callee):
         yield from _construction(partial(callee, **converted(callee, arguments, path)), path)
+
+
+def _perceptual(options: Any, key: str) -> Iterator[Problem]:
+    """A loss in a place where BasicSR's models expect, or do not expect, the two values of a PerceptualLoss."""
+    from basicsr.losses.basic_loss import PerceptualLoss
+
+    callee, _, problem = _typed('LOSS_REGISTRY', options, f'train.{key}')
+    if problem:
+        return
+    gives_two = inspect.isclass(callee) and issubclass(callee, PerceptualLoss)
+    if key == 'perceptual_opt' and not gives_two and (is_own(callee) or _is_stock(callee)):
+        yield Problem('train.perceptual_opt.type', f'must be a PerceptualLoss; put {options["type"]} into pixel_opt')
+    elif key == 'pixel_opt' and gives_two:
+        yield Problem('train.pixel_opt.type', 'must give one value; put it into perceptual_opt, or into a MixedLoss')
 
 
 def _optimizer(options: Mapping[str, Any], path: str, model: type | None) -> Iterator[Problem]:

@@ -28,8 +28,8 @@ class MixedLoss(nn.Module):
 
     Raises:
         KeyError: If a type or an option of a loss is unknown.
-        ValueError: If the list is empty, or a loss rejects an option or does not compare two images; the message begins
-            with `losses`.
+        ValueError: If the list is empty, or a loss rejects an option, does not compare two images or is not reduced to
+            one number; the message begins with `losses`.
 
     Example:
         >>> loss = MixedLoss([{'type': 'L1Loss'}, {'type': 'MSELoss', 'loss_weight': 10}])
@@ -45,6 +45,9 @@ class MixedLoss(nn.Module):
             raise ValueError(f'losses: must be a list of loss options, got {losses!r}')
         self.loss_weight = loss_weight
         self.losses = nn.ModuleList(build_loss(each, f'losses[{index}]') for index, each in enumerate(losses))
+        for index, loss in enumerate(self.losses):
+            if getattr(loss, 'reduction', None) == 'none':
+                raise ValueError(f'losses[{index}].reduction: must be mean or sum; a mixture is one number')
         self.names = _numbered([options['type'] for options in losses])
         self.terms: dict[str, torch.Tensor] = {}
         self.total: torch.Tensor | None = None
@@ -73,7 +76,7 @@ class MixedLoss(nn.Module):
         terms = {}
         for name, loss in zip(self.names, self.losses):
             for suffix, value in call_loss(loss, pred, target).items():
-                terms[name + suffix] = self.loss_weight * value.float().sum()
+                terms[name + suffix] = self.loss_weight * value.float()
         total = torch.stack(list(terms.values())).sum()
         self.terms = {name: value.detach() for name, value in terms.items()}
         self.total = total.detach()

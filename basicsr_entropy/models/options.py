@@ -62,7 +62,8 @@ class IRSDETrain(Train):
     grad_clip_norm: Annotated[float, Gt(0), Le(LARGEST_WEIGHT)] | None = None
     """Largest norm of the gradient over all parameters; no clipping by default."""
     accumulate: PositiveInteger = 1
-    """Batches per iteration whose gradients are averaged: a batch this many times as large, in the memory of one."""
+    """Batches per iteration whose gradients are averaged: a batch this many times as large, in the memory of one, for
+    losses with `reduction: mean`."""
     ema_warmup: bool = False
     """Let the decay of the EMA grow with the iterations n, as min(`ema_decay`, (1 + n) / (10 + n))."""
 

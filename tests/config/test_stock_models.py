@@ -139,3 +139,23 @@ def test_a_schedule_that_the_model_of_another_package_sets_up_is_left_to_it(monk
         "train.scheduler.type: no schedule 'TrueCosineAnnealingLR'",
     ]
     assert find_problems({**options, 'model_type': 'ForeignModel'}, is_train=True, files=False) == []
+
+
+@pytest.mark.parametrize(
+    ('changes', 'missing'),
+    [
+        ({'gt_size': None}, ['datasets.train.gt_size']),
+        ({'io_backend': None, 'dataroot_lq': None}, ['datasets.train.dataroot_lq', 'datasets.train.io_backend']),
+        ({'use_hflip': None, 'use_rot': None, 'mean': None}, []),
+        ({'gt_size': None, 'gt_sizes': [32, 64], 'iters': [2, 2]}, []),
+    ],
+    ids=str,
+)
+def test_what_a_stock_dataset_reads_in_any_case_is_missing(changes, missing):
+    options = yaml.safe_load(FILES['msrresnet.yml'].read_text()) | {'model_type': 'ProgressiveSRModel'}
+    options['logger']['use_tb_logger'] = False
+    dataset = {**options['datasets']['train'], **changes}
+    options['datasets']['train'] = {key: value for key, value in dataset.items() if value is not None}
+    problems = find_problems(options, is_train=True, files=False)
+    assert [problem.path for problem in problems] == missing
+    assert all('missing' in problem.text for problem in problems)

@@ -302,6 +302,18 @@ def test_validate_of_a_sound_file(run, write_options, workdir):
             {'datasets__train__type': 'PairedImageDataset'},
             r"datasets\.train\.dataroot: unknown option; did you mean 'dataroot_",
         ),
+        (
+            {'train__perceptual_opt': {'type': 'SpatialEntropyLoss'}},
+            r'train\.perceptual_opt\.type: must be a PerceptualLoss; put SpatialEntropyLoss into pixel_opt',
+        ),
+        (
+            {'train__pixel_opt': {'type': 'PerceptualLoss', 'layer_weights': {'conv5_4': 1}}},
+            r'train\.pixel_opt\.type: must give one value; put it into perceptual_opt, or into a MixedLoss',
+        ),
+        (
+            {'train__pixel_opt': {'type': 'MixedLoss', 'losses': [{'type': 'L1Loss', 'reduction': 'none'}]}},
+            r'train\.pixel_opt\.losses\[0\]\.reduction: must be mean or sum',
+        ),
     ],
     ids=str,
 )
@@ -401,3 +413,13 @@ def test_validate_tests_the_weights_of_the_command_line(run, write_options, work
     assert code == 0, out
     code, _, err = run('validate', 'absent.yml')
     assert 'error: FILE: no file absent.yml' in err
+
+
+def test_validation_datasets_of_one_name_are_refused(lolv1):
+    options = train_options(lolv1)
+    options['datasets']['val_2'] = dict(options['datasets']['val'])
+    assert [str(each) for each in find_problems(options, is_train=True)] == [
+        "datasets.val_2.name: 'LOLv1' is also the name of datasets.val; give it another"
+    ]
+    options['datasets']['val_2']['name'] = 'again'
+    assert find_problems(options, is_train=True) == []

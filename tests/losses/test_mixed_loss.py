@@ -44,6 +44,7 @@ def test_returns_both_values_of_a_perceptual_loss():
 @pytest.mark.parametrize(
     ('losses', 'error', 'message'),
     [
+        ([{'type': 'L1Loss', 'reduction': 'none'}], ValueError, r'losses\[0\].reduction: must be mean or sum'),
         ([], ValueError, '^losses: must be a list of loss options'),
         ({'type': 'L1Loss'}, ValueError, '^losses: must be a list of loss options'),
         ([{'loss_weight': 1}], KeyError, r'losses\[0\].type: missing'),
