@@ -172,9 +172,9 @@ def _keys_needed_by(cls: Any) -> frozenset[str]:
         node = pending.pop()
         if isinstance(node, (ast.If, ast.IfExp, ast.Try, ast.For, ast.While)):
             continue
-        is_key = isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant)
-        if is_key and ast.unparse(node.value) in ('opt', 'self.opt'):
-            found.add(str(node.slice.value))
+        match node:
+            case ast.Subscript(value=value, slice=ast.Constant(value=key)) if ast.unparse(value) in ('opt', 'self.opt'):
+                found.add(str(key))
         pending += ast.iter_child_nodes(node)
     return frozenset(found)
 
