@@ -378,7 +378,7 @@ def test_a_larger_batch_in_the_same_samples_per_iteration_is_no_change(run, writ
 def test_the_best_weights_and_metrics_survive(run, write_run, workdir, monkeypatch):
     """The best of four validations is the second; the run stops after it."""
     values = iter([10.0, 30.0, 20.0, 25.0])
-    measure = lambda self, images, name: {'psnr': current[0]}  # noqa: E731
+    measure = lambda self, images: {'psnr': current[0]}  # noqa: E731
     current = [0.0]
     validation = IRSDEModel.validation
 
