@@ -114,6 +114,20 @@ def test_readme_states_the_measured_gain_with_a_larger_network():
     assert f'{100 - 100 * same_seed:.0f} % below that of high-pass L2' in readme
 
 
+def test_readme_and_results_state_what_longer_trainings_change():
+    def below(iterations, rival):
+        lpips = partial(measured, 'losses_budget.json')
+        return f'{100 - 100 * lpips(f"entropy_{iterations}") / lpips(rival):.0f} %'
+
+    l1, l2 = below(48000, 'l1_48000_steps4'), below(48000, 'high_pass_l2_48000')
+    readme, results = prose('README.md'), prose('docs/results.md')
+    assert f'after 48000 iterations (one seed) LPIPS is {l1} lower' in readme
+    assert f'LPIPS is {l2} below that of high-pass L2 after 48000 iterations' in readme
+    assert f'LPIPS is still {l1} lower (one seed)' in results
+    earlier = below(12000, 'high_pass_l2_12000')
+    assert f'{earlier} below high-pass L2 after 12000 iterations and {l2} after 48000' in results
+
+
 def test_every_subpackage_has_a_page_in_the_api_reference():
     subpackages = {path.parent.name for path in Path(basicsr_entropy.__file__).parent.glob('*/__init__.py')}
     assert set(API_PAGES) == subpackages - {'cli'}
