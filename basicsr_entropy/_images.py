@@ -12,10 +12,11 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.tif', '.tiff', '.webp')
-# HEIF, as iPhones and cameras write it
-HEIF_SUFFIXES = ('.heic', '.heif', '.hif')
+HEIF_SUFFIXES = ('.heic', '.heif', '.hif')  # as iPhones and cameras write them
+PHOTOGRAPH_SUFFIXES = (*IMAGE_SUFFIXES, '.avif', *HEIF_SUFFIXES)  # read for inference, but not in datasets
 RAW_SUFFIXES = ('.arw', '.cr2', '.cr3', '.dng', '.nef', '.orf', '.pef', '.raf', '.rw2', '.srw')
-OTHER_SUFFIXES = ('.exr', '.gif', '.hdr', '.jp2', '.jxl', '.pgm', '.pnm', '.ppm', '.psd', '.tga', '.xcf')
+_OTHER_SUFFIXES = ('.exr', '.gif', '.hdr', '.jp2', '.jxl', '.pgm', '.pnm', '.ppm', '.psd', '.tga', '.xcf')
+UNSUPPORTED_SUFFIXES = (*RAW_SUFFIXES, *_OTHER_SUFFIXES)
 _UPRIGHT = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # honors the EXIF orientation; IMREAD_UNCHANGED does not
 _JPEG_START = b'\xff\xd8'
 _TIFF_STARTS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # the latter two of BigTIFF
@@ -40,13 +41,12 @@ def decode_image(content: bytes, name: str, flags: int = _UPRIGHT) -> np.ndarray
         ValueError: If the bytes are not an image, or its values are not unsigned integers of 8 or 16 bits; or if they
             are of 16 bits in separate planes of a TIFF file, which OpenCV reads wrongly.
     """
-    tags = tiff_tags(content)
-    deep = np.max(tags.get(TiffImagePlugin.BITSPERSAMPLE, 8)) > 8
-    separate = tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == _SEPARATE_PLANES
-    if deep and separate and tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1) > 1:
-        raise ValueError(f'{name} holds 16-bit values in separate planes; save it with interleaved channels')
-    if not deep and flags == _UPRIGHT and TiffImagePlugin.EXTRASAMPLES in tags:
-        return _without_alpha(content, name)
+    if tags := tiff_tags(content):
+        deep, separate = is_deep_tiff(tags), tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == _SEPARATE_PLANES
+        if deep and separate and tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1) > 1:
+            raise ValueError(f'{name} holds 16-bit values in separate planes; save it with interleaved channels')
+        if not deep and flags == _UPRIGHT and TiffImagePlugin.EXTRASAMPLES in tags:
+            return _without_alpha(content, name)
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     except cv2.error as error:  # e.g. an image larger than OpenCV allows
@@ -61,17 +61,21 @@ def decode_image(content: bytes, name: str, flags: int = _UPRIGHT) -> np.ndarray
 
 def tiff_tags(content: bytes) -> Mapping[int, Any]:
     """The tags of the first page of a TIFF file; none for other and for damaged files."""
-    tags: Mapping[int, Any] = {}
-    if content.startswith(_TIFF_STARTS):
-        is_big = b'+' in content[2:4]
-        try:
-            file, found = BytesIO(content), TiffImagePlugin.ImageFileDirectory_v2(content[: 16 if is_big else 8])
-            file.seek(found.next)
-            found.load(file)
-            tags = dict(found)
-        except Exception:  # PIL raises many types of exception for damaged files, which decoders report
-            tags = {}
-    return tags
+    if not content.startswith(_TIFF_STARTS):
+        return {}
+    is_big = b'+' in content[2:4]
+    try:
+        file, found = BytesIO(content), TiffImagePlugin.ImageFileDirectory_v2(content[: 16 if is_big else 8])
+        file.seek(found.next)
+        found.load(file)
+        return dict(found)
+    except Exception:  # PIL raises many types of exception for damaged files, which decoders report
+        return {}
+
+
+def is_deep_tiff(tags: Mapping[int, Any]) -> bool:
+    """Whether a TIFF file, by its tags, has more than 8 bits per channel; False without tags."""
+    return bool(np.max(tags.get(TiffImagePlugin.BITSPERSAMPLE, 8)) > 8)
 
 
 def _without_alpha(content: bytes, name: str) -> np.ndarray:

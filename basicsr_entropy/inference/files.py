@@ -17,21 +17,21 @@ from PIL import Image, TiffImagePlugin
 from basicsr_entropy._files import atomic_write_bytes
 from basicsr_entropy._images import (
     HEIF_SUFFIXES,
-    IMAGE_SUFFIXES,
-    OTHER_SUFFIXES,
+    PHOTOGRAPH_SUFFIXES,
     RAW_SUFFIXES,
+    UNSUPPORTED_SUFFIXES,
     decode_image,
     images_in,
+    is_deep_tiff,
     of_any_size,
     tiff_tags,
 )
 from basicsr_entropy.inference.images import ARRAY_MODES, pil_to_array
 
 FORMATS = ('PNG', 'JPEG', 'TIFF', 'WEBP', 'AVIF', 'BMP')  # PIL's names of those that are read and written
-# HEIF is read with pi-heif, whose wheel holds decoders only, under the LGPL. The encoder in the
-# wheel of pillow-heif is under the GPL, so results of HEIF files are JPEG files.
+# HEIF is read with pi-heif, whose wheel holds decoders only, under the LGPL. The encoder in the wheel of pillow-heif is
+# under the GPL, so results of HEIF files are JPEG files.
 HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')  # bytes 8 to 12 of the file
-PHOTOGRAPH_SUFFIXES = (*IMAGE_SUFFIXES, '.avif', *HEIF_SUFFIXES)
 ORIENTATION = 0x0112  # EXIF tag
 EXIF_HEADER = b'Exif\0\0'  # precedes EXIF in JPEG files
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
@@ -212,7 +212,7 @@ def _is_deep(content: bytes, tags: Mapping[int, Any]) -> bool:
     """Whether a PNG file, by its header, or a TIFF file, by its tags, has more than 8 bits per channel."""
     if content.startswith(PNG_SIGNATURE):
         return content[24] > 8
-    return bool(np.max(tags.get(TiffImagePlugin.BITSPERSAMPLE, 8)) > 8)
+    return is_deep_tiff(tags)
 
 
 def _decode_16_bit(content: bytes, name: str, mode: str, tags: Mapping[int, Any]) -> np.ndarray | None:
@@ -350,7 +350,7 @@ def find_unsupported(inputs: Sequence[str]) -> list[tuple[Path, str]]:
         The path of each, and why it is left out.
     """
     folders = [path for path in (Path(given).expanduser() for given in inputs) if path.is_dir()]
-    found = {file: None for folder in folders for file in images_in(folder, (*RAW_SUFFIXES, *OTHER_SUFFIXES))}
+    found = {file: None for folder in folders for file in images_in(folder, UNSUPPORTED_SUFFIXES)}
     return [(file, _unsupported(file.suffix)) for file in found]
 
 

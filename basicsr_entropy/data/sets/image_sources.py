@@ -17,17 +17,14 @@ from urllib.parse import quote
 import numpy as np
 
 from basicsr_entropy._images import (
-    HEIF_SUFFIXES,
     IMAGE_SUFFIXES,
-    OTHER_SUFFIXES,
-    RAW_SUFFIXES,
+    PHOTOGRAPH_SUFFIXES,
+    UNSUPPORTED_SUFFIXES,
     decode_image,
     images_in,
     is_image,
 )
 from basicsr_entropy.data.lmdb import LmdbReader
-
-UNREAD_SUFFIXES = ('.avif', *HEIF_SUFFIXES, *RAW_SUFFIXES, *OTHER_SUFFIXES)
 
 
 class ImageSource(Protocol):
@@ -85,13 +82,16 @@ class FolderImages:
     def names(self) -> list[str]:
         if not self.root.is_dir():
             raise FileNotFoundError(f'no folder {self.root}')
-        found = list(images_in(self.root, (*IMAGE_SUFFIXES, *UNREAD_SUFFIXES)))
-        if unread := [path for path in found if not is_image(path.relative_to(self.root))]:
+        names: list[str] = []
+        unread: list[str] = []
+        for path in images_in(self.root, (*PHOTOGRAPH_SUFFIXES, *UNSUPPORTED_SUFFIXES)):
+            (names if path.suffix.lower() in IMAGE_SUFFIXES else unread).append(str(path))
+        if unread:
             more = f' and {len(unread) - 1} more' if unread[1:] else ''
             logging.getLogger('basicsr').warning(
                 f'{unread[0]}{more}: left out; of images, datasets read {", ".join(IMAGE_SUFFIXES)}'
             )
-        return [str(path) for path in found if is_image(path.relative_to(self.root))]
+        return names
 
     def key(self, name: str) -> str:
         return Path(name).relative_to(self.root).with_suffix('').as_posix()
