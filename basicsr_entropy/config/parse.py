@@ -17,7 +17,7 @@ import yaml
 from basicsr_entropy.config.as_test import as_test_options
 from basicsr_entropy.config.files import read_option_file
 from basicsr_entropy.config.folders import run_paths
-from basicsr_entropy.config.sections import phase_of
+from basicsr_entropy.config.sections import TRAINING_DEFAULTS, phase_of
 
 Options = dict[str, Any]
 WEIGHTS = 'path.pretrain_network_g'
@@ -101,9 +101,9 @@ def parse_options(
     for phase, dataset in opt['datasets'].items():
         dataset['phase'] = phase_of(phase)
         dataset['scale'] = opt.get('scale', 1)
-        if phase == 'train':  # BasicSR's datasets read what is optional for this package's
-            for key in ('use_hflip', 'use_rot'):
-                dataset.setdefault(key, False)
+        if phase == 'train':
+            for key, value in TRAINING_DEFAULTS.items():
+                dataset.setdefault(key, value)
             if dataset.get('gt_size') is None and dataset.get('gt_sizes'):
                 dataset['gt_size'] = max(dataset['gt_sizes'])
         _expand_user(dataset, ('dataroot_gt', 'dataroot_lq'))

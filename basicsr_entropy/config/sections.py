@@ -36,6 +36,8 @@ RUNTIME_KEYS = {
     '': ('dist', 'rank', 'world_size', 'auto_resume', 'is_train', 'root_path'),
     'path': ('models', 'training_states', 'log', 'visualization'),
 }
+# what BasicSR's training datasets read in any case, and this package's need not be given
+TRAINING_DEFAULTS = {'use_hflip': False, 'use_rot': False}
 
 Name = Annotated[Text, BeforeValidator(_no_path)]
 # numpy takes 32 bits, and every process of a run adds its number

@@ -27,6 +27,7 @@ from basicsr_entropy.config.problems import Problem, join, missing, paths_of, ra
 from basicsr_entropy.config.section import Section, converted, section_at, section_of
 from basicsr_entropy.config.sections import (
     SCHEDULERS,
+    TRAINING_DEFAULTS,
     CropPhases,
     Dataset,
     Optimizer,
@@ -43,8 +44,7 @@ YAML_SWITCHES = ': YAML reads on, off, yes and no as true and false; quote them'
 MOST_WEIGHTS = 10_000  # of a network, as tensors; more is a mistake that would be built for hours
 STOCK_FILES = ('dataroot', 'meta_info')  # beginnings of keys by which BasicSR's datasets name files and folders
 NOT_OPTIONAL = ('optim_', 'network_')  # beginnings of keys that must not be left out in silence, beside the end _opt
-
-FILLED_IN = frozenset({'phase', 'scale', 'use_hflip', 'use_rot'})  # of datasets, by `config.parse`
+FILLED_IN = frozenset({'phase', 'scale', *TRAINING_DEFAULTS})  # of datasets, by `config.parse`
 
 _Section = TypeVar('_Section', bound=Section)
 

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from basicsr_entropy.entropy import MAP_MAXIMUM, detail_distance
 from basicsr_entropy.losses import build_loss, call_loss
-from basicsr_entropy.metrics.full_reference import is_full_reference
+from basicsr_entropy.metrics.full_reference import measurable
 from basicsr_entropy.models.complexity import complexity
 from basicsr_entropy.models.logged_losses import with_mixed_terms
 from basicsr_entropy.models.networks import check_conditional_network
@@ -315,11 +315,8 @@ class IRSDEModel(SRModel):
 
     def _measure(self, images: Mapping[str, Any]) -> dict[str, float]:
         """The metrics of an output; without ground truth those that need none."""
-        return {
-            name: float(calculate_metric(images, options))
-            for name, options in (self.opt['val'].get('metrics') or {}).items()
-            if 'img2' in images or not is_full_reference(options)
-        }
+        metrics = measurable(self.opt['val'].get('metrics') or {}, 'img2' in images)
+        return {name: float(calculate_metric(images, options)) for name, options in metrics.items()}
 
     def _record(
         self, measured: list[dict[str, float]], dataset_name: str, current_iter: int | str, tb_logger: Any

@@ -17,7 +17,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from basicsr_entropy.config.folders import output_folder
-from basicsr_entropy.metrics.full_reference import is_full_reference
+from basicsr_entropy.metrics.full_reference import measurable
 from basicsr_entropy.training.metrics_file import METRICS_FILE, read_metrics
 
 TITLE_HEIGHT = 26  # pixels of the strip above each row of the picture
@@ -125,14 +125,13 @@ def _reported(
     others: Mapping[str, Enhance] | None,
 ) -> ReportedImage:
     """An image with its metrics; `others` is None for images that the picture does not show."""
-    metrics = (options.get('val') or {}).get('metrics') or {}
     if result['output'] is None:
         raise ValueError(f'val.save_img: the test wrote no images; set it to true and {AGAIN}')
     path = output_folder(options, is_train=False) / result['output']
     if not path.is_file():
         raise FileNotFoundError(f'no output {path}; run `basicsr-entropy test` with this option file first')
     truth = {'img2': tensor2img([item['gt']])} if 'gt' in item else {}
-    metrics = {name: metric for name, metric in metrics.items() if truth or not is_full_reference(metric)}
+    metrics = measurable((options.get('val') or {}).get('metrics') or {}, bool(truth))
     if absent := metrics.keys() - result['metrics'].keys():
         raise ValueError(f"val.metrics.{min(absent)}: the model did not measure it on image '{result['name']}'")
     output = cv2.imread(str(path))
