@@ -4,8 +4,11 @@
 
 MS-SSIM and GMSD are those of piq (Apache-2.0), the focal frequency loss (Jiang et al., ICCV 2021) is its authors'
 package (MIT); both come with the extra `bench`. The Laplacian pyramid and the sliced Wasserstein distance of
-patches are short enough to stand here.
+patches are short enough to stand here. Two variants of `IRSDEModel` weight the entropy loss by the timestep.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +17,7 @@ from torch.nn import functional as F
 import basicsr_entropy  # noqa: F401  (makes basicsr importable)
 
 # isort: split
-from basicsr.utils.registry import LOSS_REGISTRY
+from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
 
 # isort: split
 import piq  # imports torchvision, which works in CPU builds of torch only after basicsr
@@ -22,6 +25,7 @@ from focal_frequency_loss import FocalFrequencyLoss as AuthorsFocalFrequencyLoss
 
 from basicsr_entropy._blur import blurred
 from basicsr_entropy.cli import main
+from basicsr_entropy.models import IRSDEModel
 
 MS_SSIM_SCALES = (0.0448, 0.2856, 0.3001)  # Wang et al., 2003: the finest three of five, which fit 64-pixel crops
 
@@ -101,6 +105,43 @@ class SlicedWassersteinLoss(Rival):
             total = total + (first - second).abs().mean()
             images = [F.avg_pool2d(image, 2) for image in images]
         return total / self.SCALES
+
+
+class EntropyByTimestep(IRSDEModel):
+    """`IRSDEModel` whose loss `entropy_opt`, on x0, has a weight of its own for each image, of mean 1."""
+
+    WEIGHTED = 'weighted x0'
+
+    def weight(self, time: torch.Tensor) -> torch.Tensor:
+        """Weights at the times t/T, in (0, 1]."""
+        raise NotImplementedError
+
+    def _build_losses(self, train_opt: Mapping[str, Any]) -> None:
+        super()._build_losses(train_opt)
+        self.compared['entropy'] = self.WEIGHTED
+
+    def _compared_pairs(self, x0: torch.Tensor, mu: torch.Tensor, t: torch.Tensor, *rest: torch.Tensor) -> dict:
+        pairs = super()._compared_pairs(x0, mu, t, *rest)
+        pred, target = pairs['x0']
+        weight = self.weight(t / self.process.timesteps)[:, None, None, None]
+        pairs[self.WEIGHTED] = torch.lerp(pred.detach(), pred, weight), target  # the weight is that of the gradient
+        return pairs
+
+
+@MODEL_REGISTRY.register()
+class EntropyEarlyModel(EntropyByTimestep):
+    """Weights the entropy loss by t: it counts most in the noisy states, with which sampling begins."""
+
+    def weight(self, time: torch.Tensor) -> torch.Tensor:
+        return 2 * time
+
+
+@MODEL_REGISTRY.register()
+class EntropyLateModel(EntropyByTimestep):
+    """Weights the entropy loss by T - t: it counts most in the last states of sampling."""
+
+    def weight(self, time: torch.Tensor) -> torch.Tensor:
+        return 2 - 2 * time
 
 
 if __name__ == '__main__':

@@ -7,10 +7,12 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
-from basicsr.utils.registry import LOSS_REGISTRY
+from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
 
 from basicsr_entropy.config.validate import check_options
+from basicsr_entropy.diffusion import MeanRevertingSDE
 
 SCRIPTS = Path(__file__).parents[2] / 'scripts'
 METRICS = ['psnr', 'ssim', 'psnr_gt_mean', 'ssim_gt_mean', 'entropy', 'entropy_aligned', 'detail']
@@ -25,10 +27,11 @@ def script(name: str, *arguments: object) -> str:
 
 @pytest.fixture(scope='module')
 def experiment():
-    """The script, with the losses that it compares in the registry while the tests of this file run."""
+    """The script, with what it compares in the registries while the tests of this file run."""
     pytest.importorskip('piq')
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LOSS_REGISTRY, '_obj_map', dict(LOSS_REGISTRY._obj_map))
+        for registry in (LOSS_REGISTRY, MODEL_REGISTRY):
+            patch.setattr(registry, '_obj_map', dict(registry._obj_map))
         patch.syspath_prepend(SCRIPTS)
         patch.chdir(SCRIPTS.parent)
         import_module('rival_losses')
@@ -42,6 +45,23 @@ def test_options_of_every_arm_are_valid(experiment, file):
         check_options(experiment.train_options(read, arm, 1, 'data'), is_train=True, files=False)
         for options in experiment.test_options(read, arm, 1, 'data').values():
             check_options(options, is_train=False, files=False)
+
+
+@pytest.mark.parametrize(('name', 'weights'), [('EntropyEarlyModel', (0.5, 2)), ('EntropyLateModel', (1.5, 0))])
+def test_weights_by_the_timestep_are_those_of_the_gradient(experiment, name, weights):
+    model = object.__new__(MODEL_REGISTRY.get(name))
+    model.process, model.compared = MeanRevertingSDE(timesteps=4), {'pixel': 'x0', 'entropy': model.WEIGHTED}
+    x0, mu, noise, x_t = (torch.rand(2, 3, 4, 4) for _ in range(4))
+    prediction = torch.rand(2, 3, 4, 4, requires_grad=True)
+    pairs = model._compared_pairs(x0, mu, torch.tensor([1, 4]), noise, x_t, prediction)
+    gradients = []
+    for compared in ('x0', model.WEIGHTED):
+        pred, target = pairs[compared]
+        torch.testing.assert_close(pred, pairs['x0'][0], rtol=0, atol=0)
+        torch.testing.assert_close(target, x0, rtol=0, atol=0)
+        gradients += torch.autograd.grad(pred.square().sum(), prediction, retain_graph=True)
+    factors = torch.tensor(weights)[:, None, None, None]
+    torch.testing.assert_close(gradients[1], factors * gradients[0])
 
 
 @pytest.mark.slow
