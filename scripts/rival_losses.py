@@ -26,6 +26,7 @@ from focal_frequency_loss import FocalFrequencyLoss as AuthorsFocalFrequencyLoss
 
 from basicsr_entropy._blur import blurred
 from basicsr_entropy.cli import main
+from basicsr_entropy.losses import HighPassLoss
 from basicsr_entropy.models import IRSDEModel
 
 MS_SSIM_SCALES = (0.0448, 0.2856, 0.3001)  # Wang et al., 2003: the finest three of five, which fit 64-pixel crops
@@ -87,7 +88,7 @@ class LaplacianPyramidLoss(Rival):
 
 
 @LOSS_REGISTRY.register()
-class BoundedHighPassLoss(Rival):
+class BoundedHighPassLoss(HighPassLoss):
     """Hellinger distance of two normal densities at the two values of a pixel's detail, which is bounded.
 
     With the deviation of the Gaussian kernel at 16 levels, this is what is left of the aligned entropy loss without
@@ -96,11 +97,12 @@ class BoundedHighPassLoss(Rival):
 
     DEVIATION = 0.5 / 15
 
-    def distance(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        difference = pred - target
-        detail = difference - blurred(difference, 4.0, 'reflect')
-        squared = -torch.expm1(-((detail / self.DEVIATION) ** 2) / 8)
-        return (squared + 1e-8).sqrt().mean()  # the root has a gradient at zero
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__(loss_weight, norm='l2')
+
+    def distance(self, difference: torch.Tensor) -> torch.Tensor:
+        squared = -torch.expm1(-super().distance(difference) / (8 * self.DEVIATION**2))
+        return (squared + 1e-8).sqrt()  # the root has a gradient at zero
 
 
 @LOSS_REGISTRY.register()
