@@ -135,6 +135,10 @@ def test_readme_and_results_state_what_longer_trainings_and_larger_networks_chan
     assert f'LPIPS is still {longer[0]} lower (one seed)' in results
     assert f'LPIPS is then {longer[2]} and {larger[1]} below that of the better of the two' in readme
     assert f'LPIPS is {longer[2]} (one seed) and {larger[1]} (two seeds) below that of the best plain loss' in results
+    plain, plain_l2, entropy = (measured('losses_budget.json', f'{name}_12000') for name, _ in LOSSES.values())
+    assert (
+        f'its LPIPS is {100 - 100 * entropy / plain_l2:.0f} % and {100 - 100 * entropy / plain:.0f} % lower' in results
+    )
 
 
 def test_every_subpackage_has_a_page_in_the_api_reference():
