@@ -62,16 +62,21 @@ class Peers:
     def __enter__(self) -> 'Peers':
         if self._store is not None:
             self._store.set(f'process/{self._rank}', f'{socket.gethostname()} {os.getpid()}')
-            threading.Thread(target=self._watch, daemon=True).start()
+            self._watcher = threading.Thread(target=self._watch, daemon=True)
+            self._watcher.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         if self._store is None:
             return
-        if kind is None or issubclass(kind, SystemExit):
-            self._leave(error.code if isinstance(error, SystemExit) else None)
-        else:
-            self._explain(error)
+        try:
+            if kind is None or issubclass(kind, SystemExit):
+                self._leave(error.code if isinstance(error, SystemExit) else None)
+            else:
+                self._explain(error)
+        finally:
+            # a thread that comes back from the store while the interpreter shuts down would abort the process
+            self._watcher.join(PATIENCE)
 
     def agree_to_stop(self, wanted: bool, iteration: int) -> bool:
         """Whether to stop after this step; the same answer in all processes.

@@ -195,12 +195,13 @@ def in_ranks(workdir, code):
 
 def test_all_processes_draw_the_same_seed(write_options, workdir):
     code = f"""
-        import argparse
+        import argparse, torch
         from basicsr_entropy.config.parse import add_arguments, parse_options
         parser = argparse.ArgumentParser()
         add_arguments(parser)
         args = parser.parse_args(['-opt', {str(write_options(manual_seed=None))!r}, '--launcher', 'pytorch'])
         print('seed', parse_options('.', args=args)[0]['manual_seed'])
+        torch.distributed.destroy_process_group()  # its threads abort a process that ends with them
     """
     codes, outputs = in_ranks(workdir, code)
     assert codes == [0, 0], outputs
@@ -221,3 +222,25 @@ def test_a_process_that_waits_for_a_stopped_one_ends_too(workdir):
     """
     codes, outputs = in_ranks(workdir, code)
     assert codes == [143, 143], outputs
+
+
+def test_no_thread_is_left_to_abort_the_end_of_a_process(workdir):
+    """A thread that returns from the store while the interpreter shuts down ends the process with SIGABRT."""
+    code = """
+        import datetime, threading, time, torch
+        from basicsr_entropy.training.distributed import POLL, Peers
+        class SlowStore(Peers):
+            def _find_cause(self, processes):
+                looked.set()
+                self._store.wait(['never set'], datetime.timedelta(seconds=1))
+        looked = threading.Event()
+        torch.distributed.init_process_group('gloo')
+        threads = threading.active_count()
+        with SlowStore():
+            looked.wait()
+        print('left', threading.active_count() - threads)
+        torch.distributed.destroy_process_group()
+    """
+    codes, outputs = in_ranks(workdir, code)
+    assert codes == [0, 0], outputs
+    assert ['left 0' in output for output in outputs] == [True, True], outputs
