@@ -129,12 +129,27 @@ class IRSDEOptions(OptionFile, ExecutionOptions):  # type: ignore[misc, valid-ty
     def _values_fit(self) -> Self:
         with suppress(KeyError):  # an unknown type is reported where networks are looked up
             check_conditional_network(self.network_g, 'network_g')
+        for phase, dataset in self.datasets.items():
+            for key in ('mean', 'std'):
+                if isinstance(dataset, Mapping) and dataset.get(key) is not None:
+                    raise ValueError(f'datasets.{phase}.{key}: remove it; IRSDEModel takes images in [0, 1]')
         (process, _), _ = self.process_and_condition(), self.tiling()
         try:
             self.sampler_options.sampler().timesteps(process)
         except ValueError as error:
             raise ValueError(f'val.sampler.{error}') from error
         return self
+
+
+def sampler_of(options: Mapping[str, Any]) -> Sampler:
+    """What the section `sampler` of a model file describes; null stands for a default.
+
+    Raises:
+        KeyError: If an option is unknown.
+        ValueError: If a value has the wrong type or is out of range.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    return construct(Sampler, given, 'sampler', type=given.get('type', Sampler().type))
 
 
 def process_and_condition(sde: Mapping[str, Any]) -> tuple[MeanRevertingSDE, Condition]:

@@ -213,12 +213,16 @@ WRONG = [
     ({'network_g__enc_blk_nums': [-1]}, r'network_g\.enc_blk_nums: must be an integer of at least 0, got -1'),
     ({'network_g': {'type': 'ConditionalUNet', 'nf': 8, 'out_nc': 1}}, r'network_g\.out_nc: must be in_nc, 3'),
     (
-        {'datasets__train__mean': [0.5] * 2, 'datasets__train__std': [1.0] * 3},
+        {**STOCK, 'datasets__train__mean': [0.5] * 2, 'datasets__train__std': [1.0] * 3},
         r'datasets\.train\.mean: must have one number per',
     ),
     (
-        {'datasets__train__mean': [0.5] * 3, 'datasets__train__std': [1.0, 0.0, 1.0]},
+        {**STOCK, 'datasets__train__mean': [0.5] * 3, 'datasets__train__std': [1.0, 0.0, 1.0]},
         r'datasets\.train\.std: must not be 0',
+    ),
+    (
+        {'datasets__train__mean': [0.5] * 3, 'datasets__train__std': [0.5] * 3},
+        r'datasets\.train\.mean: remove it; IRSDE',
     ),
     (
         {'datasets__train__exposure_jitter': [1.0]},

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import cv2
 import numpy as np
 
-from basicsr_entropy._checks import is_integer
+from basicsr_entropy._checks import check_positive, is_integer
 from basicsr_entropy._images import to_float
 
 Range = Sequence[float]  # (lowest, highest) of a uniform distribution
@@ -98,8 +98,7 @@ class LowLightDegradation:
                 )
         if self.jpeg_quality is not None and self.jpeg_quality[1] > 100:
             raise ValueError(f'jpeg_quality: must be at most 100, got {self.jpeg_quality!r}')
-        if not self.gamma > 0:
-            raise ValueError(f'gamma: must be positive, got {self.gamma!r}')
+        check_positive('gamma', self.gamma)
         if not is_integer(self.bits, 1) or self.bits > 16:
             raise ValueError(f'bits: must be an integer from 1 to 16, got {self.bits!r}')
 

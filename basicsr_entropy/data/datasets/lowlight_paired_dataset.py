@@ -98,7 +98,7 @@ class LowLightPairedDataset(Dataset):
             return lq, gt
         gt, lq = augment([gt, lq], self.options.use_hflip, self.options.use_rot)
         lq, small = self.augmentation.expose(lq, small)
-        return lq, gt, histogram_of(small)
+        return lq, gt, histogram_of(small, self.options)
 
 
 def check_crop(image: np.ndarray, size: int, name: str, where: str, rescaled: bool = False) -> None:
@@ -130,9 +130,10 @@ def overview(image: np.ndarray) -> np.ndarray:
     return image[::step, ::step]
 
 
-def histogram_of(image: np.ndarray) -> np.ndarray:
-    """`level_histogram` of one image (H, W, C) as an array (256,)."""
-    return level_histogram(torch.from_numpy(to_float(image))[None])[0].numpy()
+def histogram_of(image: np.ndarray, options: LowLightDataset) -> np.ndarray:
+    """`level_histogram` of one image (H, W, 3), in the form in which models see it, as an array (256,)."""
+    (tensor,) = to_tensors([image], options)
+    return level_histogram(tensor[None])[0].numpy()
 
 
 def make_item(

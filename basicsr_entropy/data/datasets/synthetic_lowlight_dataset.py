@@ -11,7 +11,7 @@ from basicsr.data.transforms import augment
 from torch.utils.data import Dataset
 
 from basicsr_entropy._images import to_float
-from basicsr_entropy._levels import exponents_for_mean
+from basicsr_entropy._levels import exponents_for_mean, level_histogram
 from basicsr_entropy.config import construct, dataset_path
 from basicsr_entropy.data.datasets.degradation import LowLightDegradation
 from basicsr_entropy.data.datasets.lowlight_paired_dataset import (
@@ -101,7 +101,8 @@ class SyntheticLowLightDataset(Dataset):
             check_crop(gt, size, path, self.where, rescaled=gt.shape != original)
             rng = np.random.default_rng(random.getrandbits(64))  # `random` is seeded for each item
             scene, step = self.degradation.scene(gt, rng), overview_step(gt)
-            histogram = histogram_of(scene.render(gt, rng, slice(None, None, step), slice(None, None, step)))
+            small = scene.render(gt, rng, slice(None, None, step), slice(None, None, step))
+            histogram = histogram_of(small, self.options)
             top, left = (random.randint(0, side - size) for side in gt.shape[:2])
             rows, columns = slice(top, top + size), slice(left, left + size)
             lq, gt = scene.render(gt, rng, rows, columns), to_float(gt[rows, columns])
@@ -116,7 +117,7 @@ class SyntheticLowLightDataset(Dataset):
         wanted = min(max(mean, self.options.gt_mean[0]), self.options.gt_mean[1])
         if wanted == mean:
             return image
-        histogram = torch.from_numpy(histogram_of(overview(image)))[None]
+        histogram = level_histogram(torch.from_numpy(to_float(overview(image)))[None])
         exponent = exponents_for_mean(histogram, wanted, *GT_EXPONENTS).item()
         largest = np.iinfo(image.dtype).max
         curve = np.round(largest * np.linspace(0, 1, largest + 1) ** exponent).astype(image.dtype)

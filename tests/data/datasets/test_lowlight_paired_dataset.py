@@ -9,6 +9,7 @@ from basicsr.data import build_dataloader, build_dataset
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from helpers import photograph, write_image, write_pairs
 
+from basicsr_entropy._levels import level_histogram
 from basicsr_entropy.data.datasets import LowLightPairedDataset
 from basicsr_entropy.data.prepare.encoding import LmdbFormat
 from basicsr_entropy.data.prepare.prepare import prepare_lmdb
@@ -87,6 +88,14 @@ def test_the_same_crops_whatever_the_encoding(tmp_path, encoding, depth, augment
 def test_color_y_gives_one_channel(lolv1):
     item = dataset(lolv1, color='y')[0]
     assert item['lq'].shape == item['gt'].shape == (1, 40, 48)
+
+
+@pytest.mark.parametrize('color', [{}, {'color': 'y'}], ids=str)
+def test_the_histogram_is_that_of_what_a_model_sees(lolv1, color):
+    whole = LowLightPairedDataset({**TRAIN, **color, 'phase': 'val', 'dataroot': str(lolv1), 'split': 'train'})[0]
+    crop = dataset(lolv1, **TRAIN, **color)[0]
+    assert crop['lq_path'] == whole['lq_path']
+    torch.testing.assert_close(crop['lq_histogram'], level_histogram(whole['lq'][None])[0])
 
 
 def test_crops_of_a_pair_are_of_one_place(tmp_path):

@@ -96,7 +96,7 @@ def test_reads_databases(lolv1, tmp_path, encoding):
         ),
         ({'degradation': {'exposure': 3}}, ValueError, r'degradation.exposure: must be a list of numbers, got 3'),
         ({'degradation': {'exposure': [5, 4]}}, ValueError, 'the lower first'),
-        ({'degradation': {'gamma': 0}}, ValueError, 'degradation.gamma: must be positive'),
+        ({'degradation': {'gamma': 0}}, ValueError, 'degradation.gamma: must be a positive'),
         ({'degradation': {'bits': 0}}, ValueError, 'degradation.bits: must be an integer from 1 to 16'),
         ({'dataroot_gt': None}, KeyError, r'datasets.val \(photos\).dataroot_gt: missing'),
         ({'dataroot_gt': '/nowhere'}, FileNotFoundError, 'dataroot_gt: no folder /nowhere'),
