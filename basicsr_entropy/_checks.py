@@ -13,6 +13,11 @@ def is_integer(value: object, minimum: int | None = None) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and (minimum is None or value >= minimum)
 
 
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a finite number; booleans do not count as numbers."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -math.inf < value < math.inf
+
+
 def are_integers(values: object, minimum: int | None = None) -> TypeGuard[Sequence[int]]:
     """Whether a value is a non-empty sequence of integers, each at least `minimum` if that is given."""
     if not isinstance(values, Sequence) or isinstance(values, str) or not values:
@@ -53,13 +58,13 @@ def check_seed(name: str, value: object) -> None:
 
 def check_positive(name: str, value: object, unit: str = '') -> None:
     """Raises a ValueError that begins with the option's name unless its value is a positive, finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+    if not is_number(value) or value <= 0:
         raise ValueError(f'{name}: must be a positive number{unit and f" of {unit}"}, got {value!r}')
 
 
 def check_number(name: str, value: object, minimum: float, maximum: float) -> None:
     """Raises a ValueError that begins with the option's name unless its value is a number in [minimum, maximum]."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not minimum <= value <= maximum:
+    if not is_number(value) or not minimum <= value <= maximum:
         raise ValueError(f'{name}: must be a number from {minimum:g} to {maximum:g}, got {value!r}')
 
 

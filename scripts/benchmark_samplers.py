@@ -73,10 +73,11 @@ def center(image: torch.Tensor, size: list[int] | None) -> torch.Tensor:
 
 def measure(model, item: dict, size: list[int] | None, metrics: dict, name: str, steps: int, seed: int) -> dict:
     """Metrics of one restored image, and the seconds that it took."""
-    lq, gt = (center(item[key], size).to(model.device) for key in ('lq', 'gt'))
+    mu = model.condition(item['lq'][None].to(model.device))[0]  # of the whole image
+    mu, gt = center(mu, size), center(item['gt'], size).to(model.device)
     generator = torch.Generator(model.device).manual_seed(seed)
     start = time.perf_counter()
-    result = sample(model.process, model.net_g, lq, sampler_named(name, steps), generator=generator)
+    result = sample(model.process, model.net_g, mu, sampler_named(name, steps), generator=generator)
     images = {'img': tensor2img([result]), 'img2': tensor2img([gt])}  # waits for the device
     measured = {SECONDS: time.perf_counter() - start}
     return measured | {key: float(calculate_metric(images, metric)) for key, metric in metrics.items()}

@@ -65,6 +65,8 @@ def load(path: str) -> tuple[Network, dict]:
     """The network of a model file, and the numbers of its process."""
     session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
     process = json.loads(session.get_modelmeta().custom_metadata_map['basicsr_entropy'])
+    if process['sampler'] != 'posterior':
+        raise SystemExit(f'{path}: its sampler is {process["sampler"]}, and this script has only posterior')
 
     def network(x_t: np.ndarray, mu: np.ndarray, t: np.ndarray) -> np.ndarray:
         return session.run(None, {'x_t': x_t, 'mu': mu, 't': t})[0]

@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the table and writes the picture."""
+    import cv2
+
+    from basicsr_entropy._files import check_file_writable
     from basicsr_entropy.config import read_option_file
     from basicsr_entropy.config.as_test import as_test_options
     from basicsr_entropy.config.folders import output_folder
@@ -33,11 +36,16 @@ def run(args: argparse.Namespace) -> int:
     from basicsr_entropy.inference.images import of_bgr
     from basicsr_entropy.training.report import compare_results, print_table, write_picture
 
+    # unusable paths are reported before the images are measured
+    if args.picture and not cv2.haveImageWriter(args.picture):
+        raise ValueError(f'--picture: unknown image format: {args.picture}; use the suffix .jpg or .png')
+    if args.picture:
+        check_file_writable(args.picture, '--picture')
     options = as_test_options(read_option_file(args.opt))
     others = {Path(args.model).stem: of_bgr(Enhancer.from_pretrained(args.model))} if args.model else {}
     compared = compare_results(options, others)
     picture = args.picture or output_folder(options, is_train=False) / 'comparison.png'
-    write_picture(compared, picture)
     print_table(compared, options['name'])
+    write_picture(compared, picture)
     print(f'picture: {picture}')
     return 0

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 import torch
 
-from basicsr_entropy._checks import check_choice
+from basicsr_entropy._checks import check_choice, check_positive, is_number
 from basicsr_entropy._levels import exponents_for_mean, level_histogram
 
 Lift = Literal['none', 'gamma', 'auto']
@@ -44,10 +44,9 @@ class Condition:
 
     def __post_init__(self) -> None:
         check_choice('lift', self.lift, LIFTS)
-        if not self.gamma > 0:
-            raise ValueError(f'gamma: must be positive, got {self.gamma}')
-        if not 0 < self.mean < 1:
-            raise ValueError(f'mean: must lie between 0 and 1, exclusive, got {self.mean}')
+        check_positive('gamma', self.gamma)
+        if not is_number(self.mean) or not 0 < self.mean < 1:
+            raise ValueError(f'mean: must lie between 0 and 1, exclusive, got {self.mean!r}')
 
     def __call__(self, images: torch.Tensor, histograms: torch.Tensor | None = None) -> torch.Tensor:
         """Computes mu.

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import nn
 
-from basicsr_entropy._checks import check_choice, check_number
+from basicsr_entropy._checks import check_choice, check_number, is_number
 from basicsr_entropy.diffusion.schedule import Schedule, theta_schedule
 
 Prediction = Literal['noise', 'x0', 'residual']
@@ -85,8 +85,8 @@ class MeanRevertingSDE(nn.Module):
         super().__init__()
         check_choice('prediction', prediction, PREDICTIONS)
         check_number('max_sigma', max_sigma, MIN_SIGMA, MAX_SIGMA)
-        if isinstance(eps, bool) or not MIN_EPS <= eps < 1:
-            raise ValueError(f'eps: must be at least {MIN_EPS:g} and less than 1, got {eps}')
+        if not is_number(eps) or not MIN_EPS <= eps < 1:
+            raise ValueError(f'eps: must be at least {MIN_EPS:g} and less than 1, got {eps!r}')
         self.timesteps = timesteps
         self.prediction = prediction
         self.max_sigma = max_sigma / 255 if max_sigma >= 1 else float(max_sigma)

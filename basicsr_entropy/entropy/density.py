@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import torch
 
-from basicsr_entropy._checks import are_integers, check_choice, is_integer
+from basicsr_entropy._checks import are_integers, check_choice, is_integer, is_number
 from basicsr_entropy.entropy.kernels import KERNELS, KernelName
 
 NeighborNorm = Literal['channel', 'published']
@@ -78,7 +78,7 @@ class DensityOptions:
                 f'levels: must be an integer from 2 to {MAX_LEVELS}, or a list of such integers, got {self.levels!r}'
             )
         if self.bandwidth != 'silverman' and (
-            isinstance(self.bandwidth, (str, bool)) or not MIN_BANDWIDTH <= self.bandwidth <= MAX_BANDWIDTH
+            not is_number(self.bandwidth) or not MIN_BANDWIDTH <= self.bandwidth <= MAX_BANDWIDTH
         ):
             raise ValueError(
                 f'bandwidth: must be a number of levels from {MIN_BANDWIDTH:g} to {MAX_BANDWIDTH:g}, or '
@@ -99,7 +99,12 @@ class DensityOptions:
                 f"windows: must be at most {MAX_WINDOW} pixels wide, got {self.windows!r}; use 'global' for the "
                 'densities of whole images'
             )
-        if len(self.value_range) != 2 or not self.value_range[0] < self.value_range[1]:
+        if (
+            not isinstance(self.value_range, Sequence)
+            or len(self.value_range) != 2
+            or not all(map(is_number, self.value_range))
+            or not self.value_range[0] < self.value_range[1]
+        ):
             raise ValueError(f'value_range: must be two numbers, the lower first, got {self.value_range!r}')
         if not isinstance(self.levels, int):
             object.__setattr__(self, '_resolutions', tuple(replace(self, levels=one) for one in self.levels))

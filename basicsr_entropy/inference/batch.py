@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -18,6 +19,7 @@ from basicsr_entropy._version import __version__
 from basicsr_entropy.inference.controls import Controls
 from basicsr_entropy.inference.enhancer import Enhancer
 from basicsr_entropy.inference.files import (
+    LARGEST_SIDE,
     Photograph,
     find_photographs,
     find_unsupported,
@@ -180,13 +182,21 @@ def _enhance_file(enhancer: Enhancer, job: Job, controls: Controls, overwrite: b
     enhanced = convert_back(controls(rgb, restored))
     write_photograph(job.output, photograph._replace(pixels=enhanced), overwrite)
     if job.compare:
-        pair = np.hstack([photograph.pixels, enhanced])
+        pair = _side_by_side(photograph.pixels, enhanced, LARGEST_SIDE.get(photograph.format))
         write_photograph(job.compare, photograph._replace(pixels=pair, orientation=1, exif=None), overwrite)
     if job.filmstrip:
         write_photograph(job.filmstrip, Photograph(frames.strip(), 'PNG', icc=photograph.icc), overwrite)
     height, width = enhanced.shape[:2]
     clipped = [_clipped(pixels) for pixels in (photograph.pixels, enhanced)]
     return Outcome(job.source, 'done', job.output, '', width, height, round(time.perf_counter() - start, 3), *clipped)
+
+
+def _side_by_side(before: np.ndarray, after: np.ndarray, largest: int | None) -> np.ndarray:
+    """Two images (H, W) or (H, W, C) beside each other; at half size where a file could not hold that width."""
+    if largest is not None and 2 * before.shape[1] > largest:
+        size = max(1, before.shape[1] // 2), max(1, before.shape[0] // 2)
+        before, after = (cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in (before, after))
+    return np.hstack([before, after])
 
 
 def _clipped(pixels: np.ndarray) -> float:

@@ -19,7 +19,7 @@ from basicsr_entropy.inference.images import ImageKind, image_to_tensor
 from basicsr_entropy.inference.pretrained import Pretrained, read_pretrained
 from basicsr_entropy.models.execution import Execution, Precision
 from basicsr_entropy.models.networks import network_with_weights
-from basicsr_entropy.models.options import process_and_condition
+from basicsr_entropy.models.options import process_and_condition, sampler_of
 from basicsr_entropy.models.restore import restore
 
 DTYPES: dict[str, Precision | None] = {'float32': None, 'bf16': 'bf16', 'fp16': 'fp16'}  # values of `Execution.amp`
@@ -151,8 +151,7 @@ class Enhancer:
 
     def _sampler(self, sampler: SamplerType | None) -> Sampler:
         """The model's own sampler, or another with the default options."""
-        asked = {key: value for key, value in self.own_sampler.items() if value is not None}
-        own = construct(Sampler, asked, 'sampler', type=asked.get('type', Sampler().type))
+        own = sampler_of(self.own_sampler)
         if sampler is not None:
             check_choice('sampler', sampler, SAMPLERS)
         return own if sampler is None or sampler == own.type else Sampler(sampler)

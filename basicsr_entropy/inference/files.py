@@ -47,6 +47,7 @@ SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     'WEBP': {'quality': 95},
     'AVIF': {'quality': 90, 'subsampling': '4:4:4'},
 }
+LARGEST_SIDE = {'JPEG': 65500, 'WEBP': 16383}  # pixels that a file can hold
 
 # Stored pixels to upright pixels by EXIF orientation, and back.
 _TO_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {

@@ -9,11 +9,10 @@ from torch import nn
 from typing_extensions import Self
 
 from basicsr_entropy.config import build
-from basicsr_entropy.diffusion import Sampler
 from basicsr_entropy.diffusion.tiling import Tiling
 from basicsr_entropy.inference.pretrained import Pretrained
 from basicsr_entropy.models.networks import check_conditional_network, check_fits
-from basicsr_entropy.models.options import process_and_condition
+from basicsr_entropy.models.options import process_and_condition, sampler_of
 from basicsr_entropy.models.restore import restore
 from basicsr_entropy.models.weights import load_weights
 
@@ -49,7 +48,7 @@ class EnhancementModule(nn.Module):
         check_conditional_network(network_g, 'network_g')
         self._options = {'network_g': dict(network_g), 'sde': dict(sde or {}), 'sampler': dict(sampler or {})}
         self.net = build(ARCH_REGISTRY, network_g, 'network_g')
-        self.sampler = Sampler(**{key: value for key, value in (sampler or {}).items() if value is not None})
+        self.sampler = sampler_of(self._options['sampler'])
         self.process, self.condition = process_and_condition(self._options['sde'])
         self.sampler.timesteps(self.process)  # raises an error for too many steps
         self.eval()

@@ -3,7 +3,7 @@
 import torch
 
 from basicsr_entropy._blur import blurred
-from basicsr_entropy._checks import is_integer
+from basicsr_entropy._checks import check_positive, is_integer
 from basicsr_entropy.losses.filtered_loss import FilteredLoss
 from basicsr_entropy.losses.reduction import Reduction
 
@@ -35,8 +35,7 @@ class GaussianBlurL1Loss(FilteredLoss):
         kernel_size: int | None = None,
     ) -> None:
         super().__init__(loss_weight, reduction)
-        if not sigma > 0:
-            raise ValueError(f'sigma: must be positive, got {sigma}')
+        check_positive('sigma', sigma, 'pixels')
         if kernel_size is not None and (not is_integer(kernel_size, 1) or kernel_size % 2 == 0):
             raise ValueError(f'kernel_size: must be an odd integer, got {kernel_size!r}')
         self.sigma, self.kernel_size = sigma, kernel_size

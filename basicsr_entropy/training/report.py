@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
+from basicsr_entropy._files import atomic_write
 from basicsr_entropy.config.folders import output_folder
 from basicsr_entropy.metrics.full_reference import measurable
 from basicsr_entropy.training.metrics_file import METRICS_FILE, read_metrics
@@ -239,10 +240,9 @@ def write_picture(report: Report, path: str | Path) -> None:
         cells += [np.full_like(cells[0], 255)] * (columns - len(cells))
         rows.append(np.hstack([_title(text) for text in titles]))
         rows.append(np.hstack(cells))
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), np.vstack(rows)):
-        raise OSError(f'could not write {path}')
+    with atomic_write(path) as temporary:
+        if not cv2.imwrite(str(temporary), np.vstack(rows)):
+            raise OSError(f'could not write {path}')
 
 
 def _title(text: str) -> np.ndarray:

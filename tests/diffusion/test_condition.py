@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -45,7 +47,13 @@ def test_the_curve_of_an_image_does_not_depend_on_the_batch(images):
 
 @pytest.mark.parametrize(
     ('options', 'message'),
-    [({'lift': 'log'}, 'lift: '), ({'gamma': 0}, 'gamma: must be positive'), ({'mean': 1}, 'mean: must lie between')],
+    [
+        ({'lift': 'log'}, 'lift: '),
+        ({'gamma': 0}, 'gamma: must be a positive number'),
+        ({'gamma': math.inf}, 'gamma: must be a positive number'),
+        ({'mean': 1}, 'mean: must lie between'),
+        ({'mean': '0.5'}, "mean: must lie between 0 and 1, exclusive, got '0.5'"),
+    ],
     ids=str,
 )
 def test_refuses_values_out_of_range(options, message):

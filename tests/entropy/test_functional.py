@@ -1,4 +1,5 @@
 import functools
+import math
 
 import pytest
 import torch
@@ -295,6 +296,9 @@ def test_memory_does_not_grow_with_the_number_of_bins_times_pixels():
         ({'bandwidth': 'scott'}, "or 'silverman'"),
         ({'neighbor_norm': 'none'}, 'neighbor_norm: must be one of'),
         ({'value_range': (1, 0)}, 'value_range: must be two numbers'),
+        ({'value_range': (0, math.inf)}, 'value_range: must be two numbers'),
+        ({'value_range': None}, 'value_range: must be two numbers'),
+        ({'bandwidth': [0.5]}, 'bandwidth: must be a number of levels'),
         ({'clamp_grad': 'soft'}, 'clamp_grad: must be one of'),
         ({'backend': 'cuda'}, 'backend: must be one of auto, eager'),
     ],

@@ -191,3 +191,17 @@ def test_a_result_that_appears_meanwhile_is_kept(workdir, night):
     assert (workdir / 'out/c.png').read_bytes() == b'of another run'
     outcomes = enhance_files(other_run, [str(night / 'c.png')], 'out', overwrite=True)
     assert [each.status for each in outcomes] == ['done']
+
+
+@pytest.mark.parametrize(('width', 'compared'), [(8191, 16382), (9001, 9000)])
+def test_a_comparison_that_is_too_wide_for_its_format_is_half_as_large(workdir, width, compared):
+    def unchanged(image, **options):
+        return image
+
+    unchanged.steps = 1
+    (workdir / 'night').mkdir()
+    write_photograph(workdir / 'night/wide.webp', Photograph(photograph(1, 6, width), 'WEBP'))
+    outcomes = enhance_files(unchanged, ['night'], 'out', compare=True)
+    assert [(each.status, each.reason) for each in outcomes] == [('done', '')]
+    height = 6 if compared > width else 3
+    assert read_photograph(workdir / 'out/wide_compare.webp').pixels.shape == (height, compared, 3)

@@ -39,6 +39,8 @@ def test_refuses_what_does_not_fit(pretrained):
         EnhancementModule.of(pretrained._replace(network_g={**pretrained.network_g, 'width': 16}))
     with pytest.raises(ValueError, match='steps: must be at most 10, the timesteps of the process, got 11'):
         EnhancementModule(pretrained.network_g, pretrained.sde, {'type': 'posterior', 'steps': 11})
+    with pytest.raises(KeyError, match=r"sampler\.stps: unknown option; did you mean 'steps'\?"):
+        EnhancementModule(pretrained.network_g, pretrained.sde, {'stps': 4})
     with pytest.raises(ValueError, match='network_g.type: the forward of SRVGGNetCompact does not take x_t, mu and t'):
         EnhancementModule({'type': 'SRVGGNetCompact'})
 

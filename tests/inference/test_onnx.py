@@ -96,6 +96,12 @@ def test_numpy_condition_is_that_of_the_package(script, options, brightness):
     np.testing.assert_allclose(script['condition'](image.numpy(), numbers), condition(image).numpy(), atol=1e-6)
 
 
+def test_the_script_refuses_another_sampler(script, pretrained, tmp_path):
+    write_onnx(pretrained._replace(sampler={'type': 'mr_ode', 'steps': 2}), tmp_path / 'tiny.onnx')
+    with pytest.raises(SystemExit, match=r'tiny.onnx: its sampler is mr_ode, and this script has only posterior'):
+        script['load'](str(tmp_path / 'tiny.onnx'))
+
+
 def test_refused_weights_leave_no_file(pretrained, tmp_path):
     with pytest.raises(ValueError, match='does not fit network_g'):
         write_onnx(pretrained._replace(weights={}), tmp_path / 'tiny.onnx')

@@ -1,3 +1,5 @@
+import math
+
 import cv2
 import pytest
 import torch
@@ -42,7 +44,9 @@ def test_gradcheck():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'sigma': 0}, '^sigma: must be positive'),
+        ({'sigma': 0}, '^sigma: must be a positive number of pixels'),
+        ({'sigma': math.inf}, '^sigma: must be a positive number of pixels'),
+        ({'sigma': '3'}, "^sigma: must be a positive number of pixels, got '3'"),
         ({'kernel_size': 4}, '^kernel_size: must be an odd integer'),
         ({'reduction': 'max'}, '^reduction: must be'),
     ],

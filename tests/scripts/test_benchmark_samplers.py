@@ -56,3 +56,19 @@ def test_benchmark_samplers_measures_what_is_missing(write_test, workdir, monkey
     test.write_text(yaml.safe_dump(options))
     with pytest.raises(ValueError, match='results.json was measured with other options of psnr; choose another --out'):
         benchmark(*first)
+
+
+def test_benchmark_samplers_gives_the_network_what_the_model_gives_it(write_test, run, workdir, monkeypatch):
+    """One evaluation, hardly any noise: the lifted image and the network alone decide."""
+    sde = {'prediction': 'residual', 'max_sigma': 0.001, 'condition': {'lift': 'gamma', 'gamma': 0.2}}
+    test = write_test(sde=sde, val__sampler={'type': 'mr_ode', 'steps': 1})
+    arguments = ['-opt', str(test), '--samplers', 'mr_ode', '--evaluations', '1']
+    monkeypatch.setattr(sys, 'argv', ['benchmark_samplers.py', *arguments])
+    monkeypatch.setattr(sys, 'path', [str(SCRIPTS), *sys.path])
+    runpy.run_path(str(SCRIPTS / 'benchmark_samplers.py'), run_name='__main__')
+    runs = json.loads((workdir / 'results/benchmark_samplers/results.json').read_text())['runs']
+    code, _, err = run('test', '-opt', test)
+    assert code == 0, err
+    (of_images,) = json.loads((workdir / 'results/tiny/metrics.json').read_text())['datasets'].values()
+    for image in of_images['images']:
+        assert runs[f'mr_ode 1 0 {image["name"]}']['psnr'] == pytest.approx(image['metrics']['psnr'], abs=0.01)
