@@ -126,7 +126,7 @@ class AnyDataset(CropSchedule):
     """Prefetching of training batches: `cpu` (at least one worker process) or `cuda` (a stream; needs
     `pin_memory`)."""
     num_prefetch_queue: PositiveInteger = 1
-    """Batches that each worker of `prefetch_mode: cpu` keeps ready, at least 2."""
+    """Batches that each worker of `prefetch_mode: cpu` keeps ready; 1 counts as 2."""
     pin_memory: bool = False
     """Load batches into page-locked memory."""
     persistent_workers: bool = False

@@ -211,7 +211,7 @@ class MeanRevertingSDE(nn.Module):
     def posterior_mean(
         self, x_t: torch.Tensor, x0: torch.Tensor, mu: torch.Tensor, t: torch.Tensor, s: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Mean of x_s given x_t and x_0, the optimum reverse state (IR-SDE, proposition 3.2); s is t - 1 by default.
+        """Mean of x_s given x_t and x_0, the optimal reverse state (IR-SDE, proposition 3.2); s is t - 1 by default.
 
         With A = alpha_t/alpha_s, B = alpha_t, C = alpha_s:
         A (1 - C^2)/(1 - B^2) (x_t - mu) + C (1 - A^2)/(1 - B^2) (x_0 - mu) + mu.

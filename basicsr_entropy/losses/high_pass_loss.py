@@ -16,8 +16,8 @@ class HighPassLoss(FilteredLoss):
     """Distance of two images without their local means, pixel by pixel.
 
     L1 of images leaves detail underweighted where brightness is off. This loss compares detail alone: the difference
-    of the images less its Gaussian blur. It is `SpatialEntropyLoss` with `align: local` without the distributions, so
-    it is the measure of what these add. It does not correct brightness: use it beside another loss, such as L1.
+    of the images less its Gaussian blur. It is a control for `SpatialEntropyLoss` with `align: local`: the same detail,
+    without the distributions. It does not correct brightness: use it beside another loss, such as L1.
 
     Args:
         loss_weight: Weight of the loss, by which its value is multiplied.
