@@ -313,13 +313,13 @@ def schedules() -> None:
 
     def make(original: Function) -> Function:
         def setup_schedulers(self: BaseModel) -> None:
-            from basicsr_entropy.models.schedulers import SCHEDULES
+            from basicsr_entropy.models.schedulers import LR_SCHEDULES
 
             options = self.opt['train']['scheduler']
-            if options['type'] not in SCHEDULES:
+            if options['type'] not in LR_SCHEDULES:
                 original(self)
                 return
-            schedule = SCHEDULES[options.pop('type')]  # popped as in BasicSR
+            schedule = LR_SCHEDULES[options.pop('type')]  # popped as in BasicSR
             self.schedulers.extend(schedule(optimizer, **options) for optimizer in self.optimizers)
 
         return setup_schedulers

@@ -32,15 +32,11 @@ def run(args: argparse.Namespace) -> int:
     """Prints the problems, or that there are none."""
     import basicsr  # noqa: F401  (fills the registries)
 
-    from basicsr_entropy.config import find_problems, read_option_file
-    from basicsr_entropy.config.as_test import as_test_options
-    from basicsr_entropy.config.parse import WEIGHTS, force
+    from basicsr_entropy.config import find_problems
+    from basicsr_entropy.config.parse import read_options
 
-    options = dict(read_option_file(args.opt))
-    changed = [force(options, change) for change in args.force_yml or ()]
-    is_train = (options.get('train') is not None) if args.phase is None else args.phase == 'train'
-    if not is_train:
-        options = as_test_options(options, options['path'][WEIGHTS.partition('.')[2]] if WEIGHTS in changed else None)
+    options = read_options(args.opt, args.force_yml or (), None if args.phase is None else args.phase == 'train')
+    is_train = options.get('train') is not None if args.phase is None else args.phase == 'train'
     problems = find_problems(options, is_train, not args.no_files)
     for problem in problems:
         print(f'{args.opt}: {problem}')

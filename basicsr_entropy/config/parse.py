@@ -20,7 +20,6 @@ from basicsr_entropy.config.folders import run_paths
 from basicsr_entropy.config.sections import TRAINING_DEFAULTS, phase_of
 
 Options = dict[str, Any]
-WEIGHTS = 'path.pretrain_network_g'
 DEBUG_PERIOD = 8  # iterations between validations and checkpoints with --debug
 
 
@@ -77,11 +76,7 @@ def parse_options(
         parser = argparse.ArgumentParser()
         add_arguments(parser)
         args = parser.parse_args()
-    opt = dict(read_option_file(args.opt))
-    changed = [force(opt, change) for change in args.force_yml or ()]
-    if not is_train:  # a training file tests what it trains, unless the command line names weights
-        opt = as_test_options(opt, opt['path']['pretrain_network_g'] if WEIGHTS in changed else None)
-    opt = prepare(opt)
+    opt = prepare(read_options(args.opt, args.force_yml or (), is_train))
 
     opt['dist'] = args.launcher != 'none'
     if opt['dist']:
@@ -116,6 +111,27 @@ def parse_options(
     if not is_train:
         opt['val'].setdefault('suffix', None)  # SRModel reads it, though it is optional
     return opt, args
+
+
+def read_options(path: str | Path, changes: Iterable[str], is_train: bool | None = None) -> Options:
+    """Content of an option file after the changes of `--force_yml`, not checked.
+
+    Args:
+        path: The file.
+        changes: See `force`.
+        is_train: Whether the options are to train, or to test: then a training file tests what it trains, unless the
+            changes name weights. By default they are for what the file is written for.
+
+    Raises:
+        FileNotFoundError: If the option file does not exist.
+        KeyError, ValueError: If it is not an option file, or a change is invalid.
+    """
+    options = dict(read_option_file(path))
+    changed = [force(options, change) for change in changes]
+    if is_train or (is_train is None and options.get('train') is not None):
+        return options
+    named = 'path.pretrain_network_g' in changed
+    return as_test_options(options, options['path']['pretrain_network_g'] if named else None)
 
 
 def force(options: Options, change: str) -> str:

@@ -47,8 +47,8 @@ class DensityOptions:
         ValueError: If an option is out of range; the message begins with its name.
 
     Example:
-        >>> DensityOptions(windows=(1, 5)).areas
-        (1, 25)
+        >>> DensityOptions(windows=(1, 5)).radii
+        (0, 2)
         >>> DensityOptions(windows=(2, 4))
         Traceback (most recent call last):
         ValueError: windows: must be 'global' or different odd side lengths such as [1, 3, 5], got (2, 4)
@@ -136,11 +136,6 @@ class DensityOptions:
     def radii(self) -> tuple[int, ...]:
         """Radii r of the local windows in pixels, ascending; the side length is 2 r + 1. Empty for global windows."""
         return () if isinstance(self.windows, str) else tuple(side // 2 for side in sorted(self.windows))
-
-    @property
-    def areas(self) -> tuple[int, ...]:
-        """Number of pixels of each local window, ascending."""
-        return tuple((2 * radius + 1) ** 2 for radius in self.radii)
 
     def scale(self, bandwidth: torch.Tensor) -> torch.Tensor:
         """Factor of the product of a value's and a neighbor's kernel density, for bandwidths in levels."""

@@ -22,7 +22,7 @@ METADATA_KEY = 'basicsr_entropy'  # entry of the file's metadata that holds the 
 FILE_IN_FOLDER = 'model.safetensors'  # as huggingface_hub names it
 OPTIONS_KEY = 'basicsr_entropy.options'  # of the tensor that holds them too, uint8
 SECTIONS = ('network_g', 'sde', 'sampler')  # of these options
-MOST_TIMESTEPS = 10_000  # of a process that a model file describes; published ones have 100 to 1000
+MOST_FILE_TIMESTEPS = 10_000  # of a process that a model file describes; published ones have 100 to 1000
 BUNDLED_FOLDER = Path(__file__).parents[1] / 'weights'
 
 
@@ -191,8 +191,10 @@ def _checked(stored: Any, path: str | Path) -> dict[str, Any]:
             '(options=...)'
         )
     timesteps = stored['sde'].get('timesteps', 1)
-    if isinstance(timesteps, (int, float)) and timesteps > MOST_TIMESTEPS:
-        raise ValueError(f'{path}: sde.timesteps: must be at most {MOST_TIMESTEPS} in a model file, got {timesteps}')
+    if isinstance(timesteps, (int, float)) and timesteps > MOST_FILE_TIMESTEPS:
+        raise ValueError(
+            f'{path}: sde.timesteps: must be at most {MOST_FILE_TIMESTEPS} in a model file, got {timesteps}'
+        )
     return {key: dict(stored[key]) for key in SECTIONS}
 
 

@@ -39,4 +39,4 @@ class CosineAnnealingRestartCyclicLR(CosineAnnealingRestartLR):
         return super().get_lr()
 
 
-SCHEDULES = {'CosineAnnealingRestartCyclicLR': CosineAnnealingRestartCyclicLR}
+LR_SCHEDULES = {'CosineAnnealingRestartCyclicLR': CosineAnnealingRestartCyclicLR}

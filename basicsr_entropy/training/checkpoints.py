@@ -74,16 +74,13 @@ class Checkpoints:
         self._further: dict[str, Any] = {}
         model.save_training_state = self._save_state
 
-    def save(self, epoch: int, iteration: int | str, further: Mapping[str, Any] | None = None) -> Path:
+    def save(self, epoch: int, iteration: int | str, further: Mapping[str, Any] | None = None) -> None:
         """Writes the weights and, after them, the training state; then removes checkpoints beyond `keep`.
 
         Args:
             epoch: Epoch of the last step.
             iteration: Number of the last step. -1 or a word ('best') writes weights alone.
             further: What the state holds beside BasicSR's own content.
-
-        Returns:
-            Path of the state.
 
         Raises:
             ValueError: If a weight, or the state of an optimizer, is not finite. Then nothing is written.
@@ -94,7 +91,6 @@ class Checkpoints:
         self.model.save(epoch, iteration)
         if self.rank == 0 and self.keep is not None and isinstance(iteration, int) and iteration >= 0:
             self._remove_old(self.keep, iteration)
-        return self.states / f'{iteration}.state'
 
     def _check_finite(self) -> None:
         networks = {name: net for name, net in vars(self.model).items() if name.startswith('net_')}
