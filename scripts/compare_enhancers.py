@@ -108,8 +108,8 @@ def look(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
     gray = cv2.cvtColor(before, cv2.COLOR_BGR2GRAY)
     dark = gray <= np.quantile(gray, 0.4)
     hues = [cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_BGR2HSV) for image in (before, after)]
-    colourful = (hues[0][..., 1] > 0.3) & (hues[0][..., 2] > 0.1)
-    turned = np.abs(hues[0][..., 0] - hues[1][..., 0])[colourful]
+    colorful = (hues[0][..., 1] > 0.3) & (hues[0][..., 2] > 0.1)
+    turned = np.abs(hues[0][..., 0] - hues[1][..., 0])[colorful]
     return {
         'clipped %': 100 * float((after.max(axis=2) >= 254).mean()),
         'darkest 40 %': float(after.mean(axis=2)[dark].mean()),

@@ -2,7 +2,7 @@
 
     python scripts/preview_degradation.py night.yml --photograph day.jpg --out nights.png
 
-Every draw is shown as it is, and below it lifted to a mean of 0.35 by a gamma curve, which shows noise and colour. Look
+Every draw is shown as it is, and below it lifted to a mean of 0.35 by a gamma curve, which shows noise and color. Look
 at the sheet before you train: a network learns to undo these nights and no others.
 """
 

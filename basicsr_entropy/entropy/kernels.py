@@ -81,7 +81,7 @@ def level_densities(
     Returns:
         Densities of shape (P, L, M), not divided by h.
     """
-    v = _standardised(values, bandwidth, levels)
+    v = _standardized(values, bandwidth, levels)
     return _unit_mass_densities(v, kernel) if unit_mass else kernel.density(v)
 
 
@@ -89,7 +89,7 @@ def level_density_slopes(
     values: torch.Tensor, bandwidth: torch.Tensor, kernel: Kernel, levels: int, unit_mass: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The same a_i and their derivatives w.r.t. the value: (a_i, da_i/dvalue), each (P, L, M)."""
-    v = _standardised(values, bandwidth, levels)
+    v = _standardized(values, bandwidth, levels)
     if not unit_mass:
         density = kernel.density(v)
         return density, kernel.decline(v).mul_(density).div_(bandwidth[:, None])
@@ -111,6 +111,6 @@ def _nearest(v: torch.Tensor) -> torch.Tensor:
     return v.detach().abs().argmin(dim=1, keepdim=True)
 
 
-def _standardised(values: torch.Tensor, bandwidth: torch.Tensor, levels: int) -> torch.Tensor:
+def _standardized(values: torch.Tensor, bandwidth: torch.Tensor, levels: int) -> torch.Tensor:
     index = torch.arange(levels, dtype=values.dtype, device=values.device)
     return (index[:, None] - values[:, None]) / bandwidth[:, None]

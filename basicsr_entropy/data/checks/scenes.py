@@ -17,7 +17,7 @@ SAME_SCENE = 0.85
 SIMILAR_SCENE = 0.7
 RELATED_RESPONSE = 0.1  # on LOL v1: 0.31 or more for the images of a pair, 0.08 or less for those of two pairs
 _CANDIDATE = 0.4  # minimum correlation of two coarse signatures; versions as above have 0.8 or more
-_NEIGHBOURS = 8  # maximum number of candidates per image
+_NEIGHBORS = 8  # maximum number of candidates per image
 _SIGNATURE = 16  # side length of a coarse signature in pixels
 _LEVEL = 0.02  # added to luma, so that the logarithm does not amplify the noise of black
 _SATURATED = 0.97
@@ -71,7 +71,7 @@ def similar_pairs(
     for start in range(0, len(signatures), _BLOCK):
         scores = signatures[start : start + _BLOCK] @ signatures.T
         scores[labels[start : start + _BLOCK, None] == labels] = -1
-        count = min(_NEIGHBOURS, len(signatures))
+        count = min(_NEIGHBORS, len(signatures))
         for row, candidates in enumerate(np.argpartition(scores, -count, axis=1)[:, -count:], start):
             for other in map(int, candidates):
                 pair = min(row, other), max(row, other)

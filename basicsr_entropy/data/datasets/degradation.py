@@ -49,7 +49,7 @@ class LowLightDegradation:
         shadows: Range of the additional darkening of black areas, in stops; it falls with the square of the brightness.
         vignette: Range of the additional darkening of the corners, in stops.
         light_sources: Range of the number of lamps, each of which gives back 0.5 to 1.5 stops round it.
-        warmth: Range of the colour of the light in stops: the red channel is that much brighter, the blue one darker.
+        warmth: Range of the color of the light in stops: the red channel is that much brighter, the blue one darker.
             Tungsten lamps are about 0.5, shade and moonlight about -0.3, once a camera has balanced part of it.
         white_balance: Range of further gains of the red and the blue channel, drawn apart.
         full_well: Range of the number of photons at value 1; fewer photons mean more noise.

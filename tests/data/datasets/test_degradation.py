@@ -52,7 +52,7 @@ def test_row_noise_is_the_same_along_a_row():
     assert dark[:, 0, 0].std() == pytest.approx(0.01, rel=0.3)
 
 
-def test_blurred_noise_is_correlated_between_neighbours():
+def test_blurred_noise_is_correlated_between_neighbors():
     noise = darkened(flat(0.5), gamma=1, read_noise=(0.01, 0.01), noise_blur=(0.7, 0.7))[..., 0] - 0.5
     assert np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1] > 0.3
 
@@ -64,7 +64,7 @@ def test_quantises_and_stays_in_range():
     np.testing.assert_allclose(dark * 15, np.round(dark * 15), atol=1e-5)
 
 
-def test_colour_of_the_light_leaves_green_alone():
+def test_color_of_the_light_leaves_green_alone():
     blue, green, red = darkened(flat(0.4), gamma=1, warmth=(1, 1)).mean(axis=(0, 1))
     assert (blue, green, red) == pytest.approx((0.2, 0.4, 0.8), rel=1e-3)
     blue, green, red = darkened(flat(0.8), gamma=1, white_balance=(0.5, 0.5)).mean(axis=(0, 1))
