@@ -135,32 +135,9 @@ class IRSDEModel(SRModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """A training step on the batch, in `train.accumulate` parts; one that is not finite moves nothing."""
-        lq, x0 = self.progressive_crop.crop(self.lq, self.gt, current_iter)
-        if self.condition.lift == 'auto' and self.histogram is None:
-            raise ValueError(
-                'sde.condition.lift: auto needs the histogram of each whole image, which LowLightPairedDataset and '
-                'SyntheticLowLightDataset give beside their crops; use lift: gamma with other datasets'
-            )
-        mu = self.condition(lq, None if self.histogram is None else self.histogram[: len(lq)])
-        # one timestep per image, from torch's own generators, which manual_seed seeds
-        t = torch.randint(1, self.process.timesteps + 1, (x0.shape[0],), device=self.device)
-        noise = torch.randn_like(x0)
-
+        drawn = self._draw(current_iter)
         self.optimizer_g.zero_grad()
-        parts = math.ceil(len(x0) / self.accumulate)
-        chunks = list(zip(*(each.split(parts) for each in (x0, mu, t, noise))))
-        logged: OrderedDict[str, torch.Tensor] = OrderedDict()
-        for index, chunk in enumerate(chunks):
-            # the processes of a distributed run add their gradients up once, after the last part
-            unsynchronized = getattr(self.net_g, 'no_sync', nullcontext) if index + 1 < len(chunks) else nullcontext
-            with unsynchronized():
-                losses = self._losses_of(*chunk)
-                share = len(chunk[0]) / len(x0)
-                total = reduce(add, losses.values())
-                self.scaler.scale(total if share == 1 else share * total).backward()
-            for name, value in with_mixed_terms(self, losses).items():
-                value = value.detach() if share == 1 else share * value.detach()
-                logged[name] = logged[name] + value if name in logged else value
+        logged = self._backward(drawn)
         self.scaler.unscale_(self.optimizer_g)
         gradients = [each.grad for each in self.net_g.parameters() if each.grad is not None]
         logged[GRADIENT] = nn.utils.get_total_norm(gradients)
@@ -169,17 +146,51 @@ class IRSDEModel(SRModel):
         self.not_finite = [name for name, value in self.log_dict.items() if not math.isfinite(value)]
         del self.log_dict[GRADIENT]
         if not self.not_finite:
-            if self.grad_clip_norm is not None:
-                nn.utils.clip_grads_with_norm_(self.net_g.parameters(), self.grad_clip_norm, logged[GRADIENT])
-            self.scaler.step(self.optimizer_g)
-            self.scaler.update()
-            if self.ema_decay > 0:
-                self.model_ema(self._ema_decay_at(current_iter))
+            self._update_weights(logged[GRADIENT], current_iter)
         elif self.scaler.is_enabled():
             scale = self.scaler.get_scale()
             self.scaler.update()
             if self.not_finite == [GRADIENT] and 1 < self.scaler.get_scale() < scale:
                 self.not_finite = []  # an overflow in fp16, which the lower scale is for
+
+    def _draw(self, current_iter: int) -> tuple[torch.Tensor, ...]:
+        """The batch as x0 and mu, with a timestep for each image and noise."""
+        lq, x0 = self.progressive_crop.crop(self.lq, self.gt, current_iter)
+        if self.condition.lift == 'auto' and self.histogram is None:
+            raise ValueError(
+                'sde.condition.lift: auto needs the histogram of each whole image, which LowLightPairedDataset and '
+                'SyntheticLowLightDataset give beside their crops; use lift: gamma with other datasets'
+            )
+        mu = self.condition(lq, None if self.histogram is None else self.histogram[: len(lq)])
+        # from torch's own generators, which manual_seed seeds
+        t = torch.randint(1, self.process.timesteps + 1, (x0.shape[0],), device=self.device)
+        return x0, mu, t, torch.randn_like(x0)
+
+    def _backward(self, drawn: tuple[torch.Tensor, ...]) -> OrderedDict[str, torch.Tensor]:
+        """Adds up the gradients of the batch's parts; returns the means of the losses over them."""
+        size = len(drawn[0])
+        chunks = list(zip(*(each.split(math.ceil(size / self.accumulate)) for each in drawn)))
+        logged: OrderedDict[str, torch.Tensor] = OrderedDict()
+        for index, chunk in enumerate(chunks):
+            # the processes of a distributed run add their gradients up once, after the last part
+            unsynchronized = getattr(self.net_g, 'no_sync', nullcontext) if index + 1 < len(chunks) else nullcontext
+            with unsynchronized():
+                losses = self._losses_of(*chunk)
+                share = len(chunk[0]) / size
+                total = reduce(add, losses.values())
+                self.scaler.scale(total if share == 1 else share * total).backward()
+            for name, value in with_mixed_terms(self, losses).items():
+                value = value.detach() if share == 1 else share * value.detach()
+                logged[name] = logged[name] + value if name in logged else value
+        return logged
+
+    def _update_weights(self, gradient_norm: torch.Tensor, current_iter: int) -> None:
+        if self.grad_clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(self.net_g.parameters(), self.grad_clip_norm, gradient_norm)
+        self.scaler.step(self.optimizer_g)
+        self.scaler.update()
+        if self.ema_decay > 0:
+            self.model_ema(self._ema_decay_at(current_iter))
 
     def _losses_of(
         self, x0: torch.Tensor, mu: torch.Tensor, t: torch.Tensor, noise: torch.Tensor
