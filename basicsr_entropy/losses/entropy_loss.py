@@ -143,7 +143,7 @@ class SpatialEntropyLoss(nn.Module):
         Args:
             pred: Shape (N, C, H, W), any float type; computed in float32 or better.
             target: Same shape; not differentiated.
-            weight: Element-wise weights of shape (N, C or 1, H, W).
+            weight: Element-wise weights of shape (N, C or 1, H, W). If all are 0, their mean is NaN, as in BasicSR.
             **kwargs: Ignored; BasicSR passes further arguments to some losses.
 
         Returns:

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import nn
 
+from basicsr_entropy.losses.inputs import at_least_float32, check_same_shape, without_autocast
 from basicsr_entropy.losses.reduction import Reduction, check_reduction, weighted_reduction
 
 
@@ -31,9 +32,9 @@ class FilteredLoss(nn.Module, ABC):
         """Computes the loss of two batches of images.
 
         Args:
-            pred: Shape (N, C, H, W).
+            pred: Shape (N, C, H, W); computed in float32 or better, under autocast too.
             target: Same shape.
-            weight: Element-wise weights of shape (N, C or 1, H, W).
+            weight: Element-wise weights of shape (N, C or 1, H, W). If all are 0, their mean is NaN, as in BasicSR.
             **kwargs: Ignored; BasicSR passes further arguments to some losses.
 
         Returns:
@@ -42,6 +43,8 @@ class FilteredLoss(nn.Module, ABC):
         Raises:
             ValueError: If the shapes differ, or the weights do not fit.
         """
-        if pred.shape != target.shape:
-            raise ValueError(f'pred: must have the shape of target, {tuple(target.shape)}, got {tuple(pred.shape)}')
-        return self.loss_weight * weighted_reduction(self.distance(pred - target), weight, self.reduction)
+        check_same_shape(pred, target)
+        # a blur in half precision loses detail that is faint beside a difference of brightness
+        with without_autocast(pred.device):
+            distance = self.distance(at_least_float32(pred) - at_least_float32(target))
+            return self.loss_weight * weighted_reduction(distance, weight, self.reduction)

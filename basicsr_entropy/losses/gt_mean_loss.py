@@ -9,6 +9,7 @@ from torch import nn
 from basicsr_entropy._checks import check_positive
 from basicsr_entropy._color import LUMA
 from basicsr_entropy.losses.calling import build_loss, call_loss
+from basicsr_entropy.losses.inputs import at_least_float32, check_same_shape
 
 MIN_MEAN = 1e-3  # the gain of a prediction that is black stays finite
 
@@ -65,10 +66,11 @@ class GTMeanLoss(nn.Module):
             Scalar, the mean over the images of the batch.
 
         Raises:
-            ValueError: If there is a weight.
+            ValueError: If there is a weight, or the shapes differ.
         """
         if weight is not None:
             raise ValueError('weight: GTMeanLoss has no element-wise weight')
+        check_same_shape(pred, target)
         values = []
         for one, its_target in zip(pred.split(1), target.split(1)):
             means = [_mean_luma(image).clamp_min(MIN_MEAN) for image in (one, its_target)]
@@ -88,7 +90,7 @@ class GTMeanLoss(nn.Module):
 
 
 def _mean_luma(image: torch.Tensor) -> torch.Tensor:
-    image = image.to(torch.promote_types(image.dtype, torch.float32))  # powers of a mean underflow in half precision
+    image = at_least_float32(image)  # powers of a mean underflow in half precision
     if image.shape[1] != 3:
         return image.mean()
     return (image.mean(dim=(0, 2, 3)) * image.new_tensor(LUMA)).sum()

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from basicsr_entropy.losses.calling import build_loss, call_loss
+from basicsr_entropy.losses.inputs import at_least_float32
 
 
 class MixedLoss(nn.Module):
@@ -23,8 +24,8 @@ class MixedLoss(nn.Module):
     Attributes:
         terms: Weighted value of each term in the last call, detached scalars whose sum is the loss. Named after the
             types of the losses, numbered from 1 where a type repeats (`L1Loss_1`, `L1Loss_2`), with the style loss of
-            a PerceptualLoss as `PerceptualLoss_style`. Empty before the first call.
-        total: Value of the last call, detached; None before the first call.
+            a PerceptualLoss as `PerceptualLoss_style`. Empty before the first call, and in copies.
+        total: Value of the last call, detached; None before the first call, and in copies.
 
     Raises:
         KeyError: If a type or an option of a loss is unknown.
@@ -52,6 +53,10 @@ class MixedLoss(nn.Module):
         self.terms: dict[str, torch.Tensor] = {}
         self.total: torch.Tensor | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        # without the values of the last call: in a transform of torch.func they are tensors that cannot be copied
+        return {**self.__dict__, 'terms': {}, 'total': None}
+
     def forward(
         self, pred: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None, **kwargs: object
     ) -> torch.Tensor:
@@ -64,7 +69,7 @@ class MixedLoss(nn.Module):
             **kwargs: Ignored; BasicSR passes further arguments to some losses.
 
         Returns:
-            Scalar.
+            Scalar, in float32 or better.
 
         Raises:
             ValueError: If there is a weight.
@@ -76,7 +81,7 @@ class MixedLoss(nn.Module):
         terms = {}
         for name, loss in zip(self.names, self.losses):
             for suffix, value in call_loss(loss, pred, target).items():
-                terms[name + suffix] = self.loss_weight * value.float()
+                terms[name + suffix] = self.loss_weight * at_least_float32(value)
         total = torch.stack(list(terms.values())).sum()
         self.terms = {name: value.detach() for name, value in terms.items()}
         self.total = total.detach()

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 import torch
 
 from basicsr_entropy._checks import check_choice
+from basicsr_entropy.losses.inputs import at_least_float32
 
 Reduction = Literal['none', 'mean', 'sum']
 
@@ -53,5 +54,4 @@ def expanded_weight(weight: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """
     if weight.ndim != len(shape) or any(own not in (1, wanted) for own, wanted in zip(weight.shape, shape)):
         raise ValueError(f'weight: must fit the loss of shape {tuple(shape)}, got {tuple(weight.shape)}')
-    # at least float32, for the sum of many weights overflows in half precision
-    return weight.to(torch.promote_types(weight.dtype, torch.float32)).expand(shape)
+    return at_least_float32(weight).expand(shape)  # the sum of many weights overflows in half precision

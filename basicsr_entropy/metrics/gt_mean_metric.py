@@ -104,6 +104,8 @@ def _with_mean_of_gt(img: np.ndarray, img2: np.ndarray, input_order: InputOrder)
     if img.shape != img2.shape:
         raise ValueError(f'img: must have the shape of img2, {img2.shape}, got {img.shape}')
     check_choice('input_order', input_order, get_args(InputOrder))
+    if img.ndim == 2:
+        input_order = 'HWC'  # reorder_image would transpose an image without channels to (W, 1, H)
     img, img2 = reorder_image(img, input_order), reorder_image(img2, input_order)
     return scale_to_gt_mean(img, img2), img2
 

@@ -70,6 +70,12 @@ def test_rejects_element_wise_weights():
         GTMeanLoss({'type': 'L1Loss'})(image, image, torch.ones(1, 1, 8, 8))
 
 
+@pytest.mark.parametrize('shapes', [((4, 3, 8, 8), (1, 3, 8, 8)), ((2, 3, 8, 8), (2, 1, 8, 8))])
+def test_rejects_images_of_different_shapes(shapes):
+    with pytest.raises(ValueError, match='^pred: must have the shape of target'):
+        GTMeanLoss({'type': 'L1Loss'})(*map(torch.rand, shapes))
+
+
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_brightness_of_dark_images_is_compared_in_float32(dtype):
     target = 0.1 * torch.rand(1, 3, 32, 32)

@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import pytest
 import torch
 from basicsr.losses import build_loss
@@ -89,6 +92,20 @@ def test_keeps_the_weighted_value_of_each_term():
     loss(target, target)
     assert loss.terms['L1Loss'] == 0
     assert not loss.state_dict()
+
+
+def test_copies_lack_the_values_of_the_last_call():
+    loss = MixedLoss([{'type': 'L1Loss'}, {'type': 'MSELoss'}])
+    preds, target = torch.rand(2, 3, 8, 8), torch.rand(3, 8, 8)
+    # a transform leaves tensors in `terms` that are dead after it, and cannot be copied
+    torch.func.vmap(torch.func.grad(loss), in_dims=(0, None))(preds, target)
+    for copied in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
+        assert copied.terms == {}
+        assert copied.total is None
+        value = copied(preds, preds + 1)
+        assert copied.terms == {'L1Loss': pytest.approx(1), 'MSELoss': pytest.approx(1)}
+        assert copied.total == value
+    assert list(loss.terms) == ['L1Loss', 'MSELoss']  # the original keeps them
 
 
 def test_numbers_the_terms_of_a_type_that_repeats():

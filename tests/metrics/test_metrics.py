@@ -40,8 +40,15 @@ def test_input_order_and_crop_border(pair):
     assert calculate_psnr_gt_mean(*channels_first, crop_border=4, input_order='CHW') == pytest.approx(expected)
     metric = {'type': 'calculate_psnr_gt_mean', 'crop_border': 4}
     assert calculate_metric({'img': dark, 'img2': gt}, metric) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize('metric', [calculate_psnr_gt_mean, calculate_ssim_gt_mean])
+@pytest.mark.parametrize('input_order', ['HWC', 'CHW'])
+def test_images_without_channels_have_one(pair, metric, input_order):
     gray = [image[..., 0] for image in pair]
-    assert np.isfinite(calculate_ssim_gt_mean(*gray))
+    expected = metric(*(image[..., None] for image in gray), crop_border=4)
+    assert np.isfinite(expected)
+    assert metric(*gray, crop_border=4, input_order=input_order) == expected
 
 
 def test_identical_images_are_perfect(pair):
