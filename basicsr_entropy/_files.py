@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +31,16 @@ def read_list(path: str | Path, option: str) -> list[str]:
         return path.read_text(encoding='utf-8-sig').splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f'{option}: {path} is not UTF-8 text: {error.reason} at byte {error.start}') from error
+
+
+def check_not_empty(path: str | Path, option: str) -> None:
+    """Refuses an empty path, as an unset shell variable gives it: `Path` takes it for the current folder.
+
+    Raises:
+        ValueError: If the path is empty; the message begins with the option.
+    """
+    if not str(path):
+        raise ValueError(f'{option}: the path is empty; write . for the current folder')
 
 
 def check_folder_writable(folder: Path, option: str) -> None:
@@ -59,6 +69,21 @@ def check_file_writable(path: str | Path, option: str) -> None:
         raise IsADirectoryError(f'{option}: {path} is a folder; give a file')
     if file.is_file() or not file.exists():  # others, such as /dev/null, are not replaced
         check_folder_writable(file.parent, option)
+
+
+def check_report_writable(path: str | Path, option: str, image_suffixes: Collection[str]) -> None:
+    """`check_file_writable` for a report, which replaces an older one but no image.
+
+    Where the file of the option was forgotten, the next word of the command line, a photograph, stands for it.
+
+    Raises:
+        ValueError: If the path, or the file that it is a link to, has one of the suffixes; the message begins with the
+            option.
+        OSError: As in `check_file_writable`.
+    """
+    if any(Path(each).suffix.lower() in image_suffixes for each in (path, os.path.realpath(path))):
+        raise ValueError(f'{option}: {path} is the name of an image; give the report another, such as report.json')
+    check_file_writable(path, option)
 
 
 @contextmanager

@@ -5,7 +5,13 @@ import os
 
 import pytest
 
-from basicsr_entropy._files import atomic_write, atomic_write_bytes, atomic_write_text, replace_durably
+from basicsr_entropy._files import (
+    atomic_write,
+    atomic_write_bytes,
+    atomic_write_text,
+    check_report_writable,
+    replace_durably,
+)
 
 
 @pytest.fixture
@@ -126,3 +132,17 @@ def test_links_are_followed_and_devices_are_not_replaced(tmp_path):
         assert (tmp_path / 'pipe').is_fifo()
     finally:
         os.close(reader)
+
+
+def test_a_report_is_never_written_to_the_name_of_an_image(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'night.JPG').write_bytes(b'pixels')
+    (tmp_path / 'by_link.json').symlink_to('night.JPG')
+    (tmp_path / 'blob').write_bytes(b'pixels')
+    (tmp_path / 'of_a_cache.jpg').symlink_to('blob')
+    for name in ('night.JPG', 'by_link.json', 'of_a_cache.jpg', 'absent/new.jpg'):
+        with pytest.raises(ValueError, match=f'^--json: {name} is the name of an image; give the report another'):
+            check_report_writable(name, '--json', ('.png', '.jpg'))
+    assert not (tmp_path / 'absent').exists()
+    for name in ('report.json', 'report', '/dev/null'):
+        check_report_writable(name, '--json', ('.png', '.jpg'))

@@ -47,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
     """Checks the datasets, prints the report and writes the files."""
     import cv2
 
-    from basicsr_entropy._files import check_file_writable
-    from basicsr_entropy._images import verifies_jpeg
+    from basicsr_entropy._files import check_file_writable, check_report_writable
+    from basicsr_entropy._images import PHOTOGRAPH_SUFFIXES, UNSUPPORTED_SUFFIXES, verifies_jpeg
     from basicsr_entropy.data.checks import report
     from basicsr_entropy.data.checks.check import check_datasets
     from basicsr_entropy.data.sets.pairing import ROLES
@@ -60,9 +60,10 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f'--picture: unknown image format: {picture}; use the suffix .jpg or .png')
     if args.fix_list and Path(args.fix_list).exists():
         raise FileExistsError(f'--fix-list: {args.fix_list} exists; remove it, or give another file')
-    outputs = {'--json': args.json, '--picture': args.picture, '--fix-list': args.fix_list}
-    for option, path in outputs.items():
-        if path and path != '-':
+    if args.json and args.json != '-':
+        check_report_writable(args.json, '--json', (*PHOTOGRAPH_SUFFIXES, *UNSUPPORTED_SUFFIXES))
+    for option, path in (('--picture', args.picture), ('--fix-list', args.fix_list)):
+        if path:
             check_file_writable(path, option)
     checked = check_datasets(roots, args.layout, args.split, args.workers, args.exclude)
     text = sys.stderr if args.json == '-' else sys.stdout

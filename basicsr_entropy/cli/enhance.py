@@ -46,11 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Enhances the photographs; returns 1 if one of them failed."""
     keep_freed_memory()
-    from basicsr_entropy._files import atomic_write_text, check_file_writable
+    from basicsr_entropy._files import atomic_write_text, check_report_writable
+    from basicsr_entropy._images import PHOTOGRAPH_SUFFIXES, UNSUPPORTED_SUFFIXES
     from basicsr_entropy.inference.batch import as_json, enhance_files, summary
 
     if args.json and args.json != '-':
-        check_file_writable(args.json, '--json')
+        check_report_writable(args.json, '--json', (*PHOTOGRAPH_SUFFIXES, *UNSUPPORTED_SUFFIXES))
     controls, enhancer = build_controls(args), build_enhancer(args)
     outcomes = enhance_files(
         enhancer,

@@ -13,6 +13,7 @@ from basicsr_entropy.cli._arguments import (
 FLAGS = {
     **LAYOUT_FLAGS,
     **WORKERS_FLAGS,
+    'out': '--out',
     'encoding': '--encoding',
     'crop_size': '--crop-size',
     'step': '--step',

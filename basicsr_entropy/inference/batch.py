@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from basicsr_entropy._errors import first_line
-from basicsr_entropy._files import check_folder_writable
+from basicsr_entropy._files import check_folder_writable, check_not_empty
 from basicsr_entropy._version import __version__
 from basicsr_entropy.inference.controls import Controls
 from basicsr_entropy.inference.enhancer import Enhancer
@@ -97,8 +97,9 @@ def enhance_files(
         FileNotFoundError: If an input matches no photograph.
         FileExistsError: If a result exists, or would replace a photograph.
         OSError: If nothing can be written to `out`.
-        ValueError: If two photographs would have the same result path.
+        ValueError: If two photographs would have the same result path, or if a path is empty.
     """
+    check_not_empty(out, 'out')
     out = Path(out).expanduser()
     jobs = plan(inputs, out, compare, filmstrip, overwrite)
     check_folder_writable(out, 'out')

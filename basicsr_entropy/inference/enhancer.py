@@ -14,7 +14,7 @@ from basicsr_entropy._errors import first_line
 from basicsr_entropy.config import construct, read_option_file
 from basicsr_entropy.diffusion import SAMPLERS, Sampler
 from basicsr_entropy.diffusion.samplers import Callback, SamplerType
-from basicsr_entropy.diffusion.tiling import Tiling
+from basicsr_entropy.diffusion.tiling import TiledNetwork, Tiling
 from basicsr_entropy.inference.images import ImageKind, image_to_tensor
 from basicsr_entropy.inference.pretrained import Pretrained, read_pretrained
 from basicsr_entropy.models.execution import Execution, Precision
@@ -84,6 +84,9 @@ class Enhancer:
         self.seed, self.self_ensemble = seed, self_ensemble
 
         self.net = network_with_weights(pretrained.network_g, pretrained.weights, 'the file', 'model')
+        if self.tiling is not None and self.tiling.mode != 'downscale':
+            # raises an error for tiles that are too small, once and not for each image
+            TiledNetwork(self.net, self.tiling, getattr(self.net, 'size_multiple', 1))
         self.net.to(self.device).eval()
         if channels_last is None:
             channels_last = self.device.type == 'cpu'
@@ -218,6 +221,11 @@ def _usable_device(device: str | torch.device | None) -> torch.device:
     if device is None:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
     try:
-        return torch.zeros((), device=device).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # which one depends on the build of torch
-        raise ValueError(f"device: torch cannot compute on '{device}' here: {first_line(error)}") from error
+        zero = torch.zeros((), device=device)
+        zero.item()  # fails on 'meta', whose tensors have no values
+        return zero.device
+    except (RuntimeError, AssertionError, ImportError) as error:  # which one depends on the build of torch
+        # of CUDA, torch says what is wrong; of other devices, it lists its backends at length
+        reason = f': {first_line(error)}' if str(device).startswith('cuda') else ''
+        usable = 'cpu or cuda' if torch.cuda.is_available() else 'cpu'
+        raise ValueError(f"device: torch cannot compute on '{device}' here{reason}; use {usable}") from error

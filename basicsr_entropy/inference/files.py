@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from basicsr_entropy._files import atomic_write_bytes
+from basicsr_entropy._files import atomic_write_bytes, check_not_empty
 from basicsr_entropy._images import (
     HEIF_SUFFIXES,
     PHOTOGRAPH_SUFFIXES,
@@ -315,9 +315,11 @@ def find_photographs(inputs: Sequence[str]) -> list[tuple[Path, Path]]:
 
     Raises:
         FileNotFoundError: If an input matches no photograph.
+        ValueError: If an input is empty.
     """
     found: dict[Path, tuple[Path, Path]] = {}
     for given in inputs:
+        check_not_empty(given, 'inputs')
         path = Path(given).expanduser()
         if path.is_dir():
             matches = [(file, file.relative_to(path)) for file in images_in(path, PHOTOGRAPH_SUFFIXES)]

@@ -54,8 +54,8 @@ def test_check_reports_errors_in_one_line(run, views):
     assert_one_line(*run('check', '--root', 'LOL', '--fix-list', 'fix.txt')[::2], '--fix-list: fix.txt exists; remove')
     assert_one_line(*run('check', '--root', 'LOL', '--picture', 'a.xyz')[::2], '--picture: unknown image format: a.xyz')
     assert_one_line(*run('check', '--root', 'absent')[::2], 'error: --root: no folder .*absent')
-    for option in ('--json', '--picture', '--fix-list'):
-        code, _, err = run('check', '--root', 'LOL', option, 'fix.txt/a.png')
+    for option, name in (('--json', 'a.json'), ('--picture', 'a.png'), ('--fix-list', 'a.txt')):
+        code, _, err = run('check', '--root', 'LOL', option, f'fix.txt/{name}')
         assert_one_line(code, err, f'{option}: cannot write to .*fix.txt')
     assert run('check')[0] == 2
     assert Path('fix.txt').read_text() == 'mine'
@@ -116,6 +116,14 @@ def test_findings_are_written_as_json(run, views, workdir):
     gt = cv2.imread(str(views / 'eval15/high/3.png')).mean((0, 1)) @ [0.114, 0.587, 0.299]
     assert test['luma']['gt']['50'] == pytest.approx(gt, abs=0.5)
     assert test['luma']['ratio']['50'] == pytest.approx(6, rel=0.1)
+
+
+def test_findings_never_replace_an_image(run, views):
+    image = views / 'our485/low/1.png'
+    before = image.read_bytes()
+    code, _, err = run('check', '--root', 'LOL', '--workers', '0', '--json', image)
+    assert_one_line(code, err, 'error: --json: .*/1.png is the name of an image; give the report another')
+    assert image.read_bytes() == before
 
 
 def test_json_for_standard_output_is_all_there_is_on_it(run, views):

@@ -53,3 +53,37 @@ def test_workers_are_a_number(run):
     code, _, err = run('prepare', '--root', 'LOL', '--out', 'databases', '--workers', 'two')
     assert code == 2
     assert "argument --workers: must be an integer of at least 0, got 'two'" in err
+
+
+def test_a_run_that_skipped_every_pair_leaves_nothing_to_resume(run, lolv1, workdir):
+    prepare = ('prepare', '--root', lolv1, '--out', 'databases', '--workers', 0, '--skip-bad', '--split', 'train')
+    code, _, err = run(*prepare, '--crop-size', 41)
+    assert_one_line(code, err, "split 'train': every pair was skipped, none is left")
+    assert '--resume' not in err
+    assert not list((workdir / 'databases').iterdir())
+    code, _, err = run(*prepare, '--crop-size', 20)
+    assert code == 0, err
+
+
+def test_a_split_that_is_named_twice_is_written_once(run, lolv1):
+    prepare = ('prepare', '--root', lolv1, '--out', 'databases', '--workers', 0, '--split', 'train', 'train')
+    for kind in (('--dry-run',), ()):
+        code, out, err = run(*prepare, *kind)
+        assert code == 0, err
+        assert out.count('train: ') == 1
+
+
+@pytest.mark.parametrize(
+    ('out', 'message'),
+    [
+        ('file', 'error: --out: cannot write to file: .*; give another folder'),
+        ('file/below', 'error: --out: cannot write to file/below: Not a directory; give another folder'),
+        ('', r'error: --out: the path is empty; write \. for the current folder'),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_refused(run, lolv1, workdir, out, message):
+    (workdir / 'file').write_text('mine')
+    code, _, err = run('prepare', '--root', lolv1, '--out', out, '--workers', 0)
+    assert_one_line(code, err, message)
+    assert [path.name for path in workdir.iterdir()] == ['file']
+    assert (workdir / 'file').read_text() == 'mine'

@@ -304,6 +304,8 @@ def test_finds_files_folders_and_patterns(tmp_path, monkeypatch):
     for word, message in (('absent.png', 'absent.png: no such file'), ('empty', 'empty: no photograph in this folder')):
         with pytest.raises(FileNotFoundError, match=message):
             find_photographs(['a.png', word])
+    with pytest.raises(ValueError, match='^inputs: the path is empty'):
+        find_photographs(['a.png', ''])
 
 
 @pytest.mark.parametrize('suffix', ['.tif', '.jpg', '.png', '.webp'])

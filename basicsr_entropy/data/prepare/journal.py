@@ -28,10 +28,6 @@ class Journal:
         path.touch()
         os.truncate(path, path.read_bytes().rfind(b'\n') + 1)
 
-    def __bool__(self) -> bool:
-        """Whether there is any entry."""
-        return self.path.stat().st_size > 0
-
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Iterates over the entries in the order they were added.
 

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 from tqdm import tqdm
 
+from basicsr_entropy._files import check_folder_writable, check_not_empty
 from basicsr_entropy._images import of_any_size
 from basicsr_entropy._version import __version__
 from basicsr_entropy.data.lmdb import lmdb_key, read_manifest
@@ -78,11 +79,13 @@ def prepare_lmdb(
     Raises:
         FileNotFoundError: If the dataset or a requested split does not exist.
         FileExistsError: If a database exists already, or the folder of an unfinished run.
-        ValueError: If images do not pair, differ in size or cannot be read (the message names the first such file), or
-            if the run to resume had other options or files.
+        ValueError: If images do not pair, differ in size or cannot be read (the message names the first such file), if
+            the run to resume had other options or files, or if `out` is empty.
         OSError: If a database cannot be written.
     """
+    check_not_empty(out, 'out')
     chosen = _plan(root, layout, splits)
+    check_folder_writable(Path(out).expanduser(), 'out')
     with ExitStack() as stack:
         # open all writers before the first image is read, so that an existing database is reported at once
         writers = [stack.enter_context(LmdbSplitWriter(out, _describe(split, lmdb_format), resume)) for split in chosen]
@@ -119,7 +122,7 @@ def _plan(root: str | Path, layout: str, splits: Sequence[str] | None) -> list[S
     """The splits to write; their images pair, and their keys are unique."""
     found = {split.name: split for split in find_splits(root, layout, 'disk')}
     check_splits(splits, found, root)
-    chosen = [found[name] for name in splits or found]
+    chosen = [found[name] for name in dict.fromkeys(splits or found)]  # each once
     for split in chosen:
         keys: dict[str, Pair] = {}
         for pair in split.pairs:

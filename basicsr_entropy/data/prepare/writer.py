@@ -31,7 +31,7 @@ class LmdbSplitWriter:
     Everything is written to the folder `OUT/<split>.partial`: the two databases, and a journal with one line per pair
     that is in both. `finish` adds meta_info.txt and manifest.json to the databases and renames them, the gt database
     first: readers look for the lq database. The folder is locked while a run works on it. When the context is left
-    with an error, the folder is kept if the journal has any entry, so that the next run can resume.
+    with an error, the folder is kept if any pair is in the databases, so that the next run can resume.
 
     Args:
         out: Folder for the databases; created if missing.
@@ -43,7 +43,7 @@ class LmdbSplitWriter:
         databases: Final paths of the databases by role, 'lq' and 'gt'.
         staging: The folder `OUT/<split>.partial`.
         complete: Whether the databases are finished; with `resume` they may be so from the start.
-        done: Pairs in the databases: the files' stamps by key.
+        done: Pairs that were in the databases at the start: the files' stamps by key.
 
     Raises:
         FileExistsError: If a database exists already, or, without `resume`, the folder of an unfinished run.
@@ -54,6 +54,7 @@ class LmdbSplitWriter:
     def __init__(self, out: str | Path, plan: Mapping[str, Any], resume: bool = False) -> None:
         self.plan, self.complete = dict(plan), False
         self.done: dict[str, list[list[int]]] = {}
+        self._holds_images = False
         self.databases = {role: lmdb_path(out, plan['split'], role) for role in ROLES}
         self.staging = self.databases['lq'].with_name(f'{plan["split"]}.partial')
         self._staged = {role: self.staging / f'{role}.lmdb' for role in ROLES}
@@ -117,6 +118,7 @@ class LmdbSplitWriter:
                 shutil.rmtree(self.staging, ignore_errors=True)
             raise
         self.done = {entry['key']: entry['stamps'] for entry in self._journal}
+        self._holds_images = bool(self.done)
 
     def _check_plan(self, begun: Mapping[str, Any], where: Path) -> None:
         for name, mine in self.plan['options'].items():
@@ -130,8 +132,8 @@ class LmdbSplitWriter:
 
     @property
     def kept(self) -> bool:
-        """Whether an error now would leave a run that can be resumed."""
-        return not self.complete and bool(self._journal)
+        """Whether an error now would leave a run that can be resumed; skipped pairs are not worth one."""
+        return not self.complete and self._holds_images
 
     def __enter__(self) -> 'LmdbSplitWriter':
         return self
@@ -175,6 +177,7 @@ class LmdbSplitWriter:
                     f'{self._staged[role]} cannot be written: {error}; {free:,.1f} MB are free there'
                 ) from error
         self._journal.add(self._pending)
+        self._holds_images |= any(each.error is None for each in self._pending)
         self._pending, self._pending_bytes, self._last_flush = [], 0, time.monotonic()
 
     def finish(self) -> None:
