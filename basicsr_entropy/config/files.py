@@ -38,9 +38,16 @@ def _load(text: str) -> Any:
         if node is None:
             return None
         _check_nodes(node, ())
-        return loader.construct_document(node)
+        return _unshared(loader.construct_document(node))
     finally:
         loader.dispose()
+
+
+def _unshared(value: Any) -> Any:
+    """A copy in which no two places are one object, as those of an alias are: BasicSR takes keys out of sections."""
+    if isinstance(value, dict):
+        return {key: _unshared(each) for key, each in value.items()}
+    return [_unshared(each) for each in value] if isinstance(value, list) else value
 
 
 def _check_nodes(node: yaml.Node, above: tuple[yaml.Node, ...]) -> None:

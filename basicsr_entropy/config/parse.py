@@ -17,7 +17,8 @@ import yaml
 from basicsr_entropy.config.as_test import as_test_options
 from basicsr_entropy.config.files import read_option_file
 from basicsr_entropy.config.folders import run_paths
-from basicsr_entropy.config.sections import TRAINING_DEFAULTS, phase_of
+from basicsr_entropy.config.sections import LOWER_IS_BETTER, TRAINING_DEFAULTS, phase_of
+from basicsr_entropy.config.validate import convert_integers
 
 Options = dict[str, Any]
 DEBUG_PERIOD = 8  # iterations between validations and checkpoints with --debug
@@ -77,6 +78,7 @@ def parse_options(
         add_arguments(parser)
         args = parser.parse_args()
     opt = prepare(read_options(args.opt, args.force_yml or (), is_train))
+    convert_integers(opt)
 
     opt['dist'] = args.launcher != 'none'
     if opt['dist']:
@@ -108,6 +110,9 @@ def parse_options(
         if opt.get('val') is not None:
             opt['val']['val_freq'] = DEBUG_PERIOD
         opt['logger'] |= {'print_freq': 1, 'save_checkpoint_freq': DEBUG_PERIOD}
+    for metric in ((opt.get('val') or {}).get('metrics') or {}).values():
+        if metric['type'] in LOWER_IS_BETTER:
+            metric.setdefault('better', 'lower')
     if not is_train:
         opt['val'].setdefault('suffix', None)  # SRModel reads it, though it is optional
     return opt, args

@@ -244,5 +244,6 @@ def _remedy(value: Any) -> str:
 
 def missing(field: FieldInfo) -> str:
     """What to say of a required key that is missing: 'missing' and its description's first sentence."""
-    first = (field.description or 'it is required').partition('. ')[0].rstrip('.')
+    text = ' '.join((field.description or 'it is required').split())
+    first = re.split(r'\. (?=[A-Z`])', text, maxsplit=1)[0].rstrip('.')
     return f'missing; {first if first[:2].isupper() else first[:1].lower() + first[1:]}'

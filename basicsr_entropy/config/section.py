@@ -15,10 +15,11 @@ import textwrap
 import types
 import typing
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, MinLen
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
@@ -192,6 +193,20 @@ def descriptions(callee: Callable[..., Any]) -> dict[str, str]:
         for names, text in re.findall(r'^ {4}(\w[\w, ]*): (.*(?:\n {5,}.*)*)', block, re.MULTILINE):
             found |= {name: ' '.join(text.split()) for name in names.split(', ')}
     return found
+
+
+def make_integers(section: type[Section], options: dict[str, Any]) -> None:
+    """Replaces floats such as 5000.0 in place where a section takes integers, also in the sections inside it.
+
+    BasicSR hands options on as the file has them, and such a float fails where it counts something.
+    """
+    for key, field in section.model_fields.items():
+        value, inner = options.get(key), inner_model(field)
+        if isinstance(value, dict) and inner is not None and issubclass(inner, Section):
+            make_integers(inner, value)
+        elif any(isinstance(each, float) for each in (value if isinstance(value, list) else [value])):
+            with suppress(ValidationError):  # which is for the checks to tell
+                options[key] = TypeAdapter(field.rebuild_annotation()).validate_python(value)
 
 
 # Objects from sections

@@ -37,6 +37,7 @@ RUNTIME_KEYS = {
     'path': ('models', 'training_states', 'log', 'visualization'),
 }
 # what BasicSR's training datasets read in any case, and this package's need not be given
+LOWER_IS_BETTER = frozenset({'calculate_lpips', 'calculate_niqe'})  # BasicSR's models take `higher` unless told
 TRAINING_DEFAULTS = {'use_hflip': False, 'use_rot': False}
 
 Name = Annotated[Text, BeforeValidator(_no_path)]

@@ -9,6 +9,7 @@ optimizer or a network that is silently left out.
 import ast
 import difflib
 import functools
+import importlib.util
 import inspect
 import math
 import re
@@ -16,15 +17,15 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from basicsr_entropy._checks import is_integer
-from basicsr_entropy._errors import message_of, suggestion
+from basicsr_entropy._errors import first_line, message_of, suggestion
 from basicsr_entropy._registry import is_own, look_up
 from basicsr_entropy.config.folders import folder_option, is_run_folder, output_folder
 from basicsr_entropy.config.outline import outline
 from basicsr_entropy.config.problems import Problem, join, missing, paths_of, raise_first
-from basicsr_entropy.config.section import Section, converted, section_at, section_of
+from basicsr_entropy.config.section import Section, converted, make_integers, section_at, section_of
 from basicsr_entropy.config.sections import (
     SCHEDULERS,
     TRAINING_DEFAULTS,
@@ -74,6 +75,13 @@ def find_problems(options: Mapping[str, Any], is_train: bool, files: bool = True
     found: dict[str, Problem] = {}
     for problem in [*_keys(options)] or (*_problems(options, is_train, files), *_numbers(options)):
         found.setdefault(problem.path, _misplaced(problem, options))
+    # a section with a wrong entry is said to be no mapping, although only the entry is none
+    for path in [path for path, problem in found.items() if problem.text.startswith('must be a mapping')]:
+        value: Any = options
+        for key in path.split('.'):
+            value = _mapping(value).get(key)
+        if isinstance(value, Mapping) and any(other.startswith(f'{path}.') for other in found):
+            del found[path]
     return list(found.values())
 
 
@@ -135,14 +143,33 @@ def _problems(options: Mapping[str, Any], is_train: bool, files: bool) -> Iterat
     yield from _same_names({key: _mapping(each).get('name') for key, each in datasets.items() if key != 'train'})
     for name, metric in _mapping(val.get('metrics')).items():
         yield from _metric(metric, f'val.metrics.{name}', files)
+        if model is not None and _is_stock(model) and _compares(metric):
+            for phase, dataset in datasets.items():
+                if _mapping(dataset).get('type') == 'SingleImageDataset':
+                    text = f'compares with a ground truth, and SingleImageDataset (datasets.{phase}) has none'
+                    yield Problem(f'val.metrics.{name}', text)
     if is_train:
         yield from _training(options, model)
     if files:
         yield from _num_gpu(options.get('num_gpu'))
         if is_train:
             yield from _prefetching(_mapping(datasets.get('train')), options.get('num_gpu'))
-        yield from _weights(_mapping(options.get('path')))
+            yield from _logging(_mapping(options.get('logger')))
+        yield from _weights(options, is_train)
         yield from _output_folder(options, is_train)
+
+
+def convert_integers(options: dict[str, Any]) -> None:
+    """Replaces floats such as 5000.0 by integers in place, wherever an option is one; see `make_integers`."""
+    model, _ = _class_of('MODEL_REGISTRY', options.get('model_type'), 'model_type')
+    make_integers(options_section(model, OptionFile, 'MODEL_REGISTRY')[0], options)
+    for dataset in filter(None, map(_mapping, _mapping(options.get('datasets')).values())):
+        cls, _ = _class_of('DATASET_REGISTRY', dataset.get('type'), 'datasets')
+        make_integers(options_section(cls, Dataset, 'DATASET_REGISTRY')[0], cast(dict[str, Any], dataset))
+    for network in (_mapping(value) for key, value in options.items() if key.startswith('network_')):
+        callee, _, problem = _typed('ARCH_REGISTRY', network, 'network')
+        if problem is None and is_own(callee):
+            make_integers(section_of(callee, any_key=True), cast(dict[str, Any], network))
 
 
 @functools.cache
@@ -273,10 +300,13 @@ def _sections(options: Mapping[str, Any], model: type | None) -> Iterator[Proble
     def typed(where: str, keys: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in keys.items() if not is_the_models(where, key)}
 
+    typed_in_train = {key for key, value in _mapping(options.get('train')).items() if 'type' in _mapping(value)}
     nested = {key: typed(key, options[key]) for key in fields if isinstance(options.get(key), Mapping)}
     for problem in section.problems(typed('', {**options, **nested})):
         if problem.known is not None and problem.path.endswith('_opt') and read:
             yield problem._replace(known=tuple(key for key in read if key.endswith('_opt')))
+        elif problem.known is not None and problem.path.removeprefix('train.') in typed_in_train:
+            yield problem._replace(text=f'{problem.text}; the key of a loss ends in _opt', known=None)
         elif problem.known is not None and problem.path.startswith('path.'):
             yield problem._replace(known=(*problem.known, *by_network))
         else:
@@ -420,8 +450,21 @@ def _metric(metric: Any, path: str, files: bool) -> Iterator[Problem]:
     border = arguments.get('crop_border', 0)
     if isinstance(border, (int, float)) and not is_integer(border, 0):
         yield Problem(f'{path}.crop_border', f'must be an integer of at least 0, got {border!r}')
-    if files:
-        yield from _absent(arguments, path, lambda key: key == 'trunk' or key.endswith('_path'))
+    if not files:
+        return
+    absent = [*_absent(arguments, path, lambda key: key == 'trunk' or key.endswith('_path'))]
+    yield from absent
+    if not absent and (prepare := getattr(callee, 'prepare', None)):
+        try:
+            prepare(**arguments)
+        except Exception as error:  # also those of a download, or of a device that is not there
+            yield Problem.of(ValueError(first_line(error)), path)
+
+
+def _compares(metric: Any) -> bool:
+    """Whether a metric needs a ground truth."""
+    callee, _, problem = _typed('METRIC_REGISTRY', metric, 'metric')
+    return problem is None and 'img2' in inspect.signature(callee).parameters
 
 
 def _training(options: Mapping[str, Any], model: type | None) -> Iterator[Problem]:
@@ -447,6 +490,15 @@ def _training(options: Mapping[str, Any], model: type | None) -> Iterator[Proble
     logger = _mapping(options.get('logger'))
     if _mapping(logger.get('wandb')).get('project') is not None and logger.get('use_tb_logger') is not True:
         yield Problem('logger.use_tb_logger', 'must be true for logger.wandb, which takes its values from TensorBoard')
+
+
+def _logging(logger: Mapping[str, Any]) -> Iterator[Problem]:
+    for key, wanted, package in (
+        ('use_tb_logger', logger.get('use_tb_logger') is True, 'tensorboard'),
+        ('wandb', _mapping(logger.get('wandb')).get('project') is not None, 'wandb'),
+    ):
+        if wanted and importlib.util.find_spec(package) is None:
+            yield Problem(f'logger.{key}', f'needs the package {package}: pip install {package}', ImportError)
 
 
 def _schedule_of_crops(dataset: Mapping[str, Any], name: Any, model: type | None) -> Iterator[Problem]:
@@ -581,8 +633,25 @@ def _output_folder(options: Mapping[str, Any], is_train: bool) -> Iterator[Probl
     )
 
 
-def _weights(path: Mapping[str, Any]) -> Iterator[Problem]:
+def _weights(options: Mapping[str, Any], is_train: bool) -> Iterator[Problem]:
+    path = _mapping(options.get('path'))
     for key, value in path.items():
-        named = key.startswith('pretrain_network') or key == 'resume_state'
-        if named and isinstance(value, str) and not Path(value).expanduser().is_file():
+        initial = key.startswith('pretrain_network')
+        if not isinstance(value, str) or not (initial or key == 'resume_state'):
+            continue
+        file = Path(value).expanduser()
+        if not file.is_file():
             yield Problem(f'path.{key}', f'no file {value}', FileNotFoundError)
+        elif is_train and initial and _is_within_the_run(file, options):
+            yield Problem(
+                f'path.{key}', f'{value} lies in the folder that a new run of this name archives; change name'
+            )
+    if not is_train and 'network_g' in options and path and path.get('pretrain_network_g') is None:
+        yield Problem('path.pretrain_network_g', 'missing; a test needs weights', KeyError)
+
+
+def _is_within_the_run(file: Path, options: Mapping[str, Any]) -> bool:
+    try:
+        return file.resolve().is_relative_to(Path(output_folder(options, is_train=True)).resolve())
+    except (AttributeError, KeyError, TypeError, ValueError, OSError):  # no name, which the sections tell
+        return False

@@ -38,14 +38,14 @@ def calculate_lpips(
         trunk: File with the state dict of torchvision's backbone network, or of its `features` only. Downloaded by
             torchvision by default.
         device: Torch device to compute on, such as `cpu` or `cuda`.
-        **kwargs: Ignored; BasicSR passes all options of a metric. Set `better: lower` in the option file.
+        **kwargs: Ignored; BasicSR passes all options of a metric.
 
     Returns:
         LPIPS distance, at least 0; 0 for identical images.
 
     Raises:
         ImportError: If lpips is not installed.
-        FileNotFoundError: If the trunk file is missing.
+        OSError: If the trunk file is missing, or cannot be downloaded.
         ValueError: If an argument is unknown, the shapes differ, or the trunk does not fit the backbone; the message
             begins with the name of the argument.
 
@@ -70,6 +70,15 @@ def calculate_lpips(
         return _network(net, trunk, device)(to_input(img), to_input(img2)).item()
 
 
+def _prepare(net: Backbone = 'alex', trunk: str | None = None, device: str = 'cpu', **others: object) -> None:
+    """Builds the network of the metric, which fails without its package, weights or device."""
+    check_choice('net', net, get_args(Backbone))
+    _network(net, trunk, device)
+
+
+calculate_lpips.prepare = _prepare  # type: ignore[attr-defined]  # called before a run, which needs it much later
+
+
 @lru_cache(maxsize=len(get_args(Backbone)))
 def _network(net: Backbone, trunk: str | None, device: str) -> torch.nn.Module:
     try:
@@ -77,12 +86,18 @@ def _network(net: Backbone, trunk: str | None, device: str) -> torch.nn.Module:
     except ImportError as error:
         raise ImportError('calculate_lpips needs the package lpips: pip install "basicsr-entropy[lpips]"') from error
     if trunk is None:
-        return lpips.LPIPS(net=net, verbose=False).eval().to(device)
+        try:
+            return lpips.LPIPS(net=net, verbose=False).eval().to(device)
+        except OSError as error:
+            raise OSError(f'trunk: could not download the weights of {net} ({error}); give a file') from error
     path = Path(trunk).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f'trunk: there is no file {path}')
     network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
-    weights = torch.load(path, map_location='cpu', weights_only=True)
+    try:
+        weights = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:  # torch raises various errors for files of other kinds
+        raise ValueError(f'trunk: {path} is no file of PyTorch weights, or is damaged') from error
     # lpips splits torchvision's `features` into slices, in which layers keep their numbers
     for name, tensor in network.net.state_dict().items():
         key = f'features.{name.partition(".")[2]}'

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from functools import reduce
 from operator import add
 from os import path as osp
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -32,8 +33,8 @@ from basicsr_entropy.models.optimizers import OPTIMIZERS, build_optimizer, optim
 from basicsr_entropy.models.options import IRSDEOptions, LossKeys
 from basicsr_entropy.models.progressive_model import ProgressiveCrop
 from basicsr_entropy.models.restore import restore
-from basicsr_entropy.models.results import ImageResult
-from basicsr_entropy.models.weights import load_weights, read_weights
+from basicsr_entropy.models.results import ImageResult, distinct_names
+from basicsr_entropy.models.weights import load_weights, read_named_weights
 
 GRADIENT = 'gradient'  # name of the gradient's norm among the values of a step
 LOGGED_IMAGES = 4  # of each validation, in TensorBoard
@@ -290,6 +291,7 @@ class IRSDEModel(SRModel):
         rank, world_size = get_dist_info()
         own = Subset(dataset, range(rank, len(dataset), world_size))
         results: list[ImageResult] = []
+        file_names = distinct_names(dataset)
         quiet = rank != 0 or not val_opt.get('pbar')
         for data in tqdm(DataLoader(own), desc=f'Test {dataset.opt["name"]}', unit='image', disable=quiet):
             self.feed_data(data)
@@ -300,12 +302,12 @@ class IRSDEModel(SRModel):
                 images['img2'] = tensor2img([visuals['gt']])
                 del self.gt
             del self.lq, self.output
-            name, output = osp.splitext(osp.basename(data['lq_path'][0]))[0], None
+            name, output = Path(data['lq_path'][0]).stem, None
             if tb_logger is not None and len(results) < LOGGED_IMAGES:
                 strip = _picture(tensor2img([visuals['lq']]), **images)
                 tb_logger.add_image(f'{dataset.opt["name"]}/{name}', strip, current_iter, dataformats='HWC')
             if save_img:
-                output = self._output_path(dataset.opt['name'], name, current_iter)
+                output = self._output_path(dataset.opt['name'], file_names.get(data['lq_path'][0], name), current_iter)
                 imwrite(images['img'], output)
             results.append(ImageResult(name, output, self._measure(images)))
 
@@ -318,15 +320,21 @@ class IRSDEModel(SRModel):
         return results
 
     def _output_path(self, dataset_name: str, image_name: str, current_iter: int | str) -> str:
-        """Path of the output of an image, the same as in SRModel."""
+        """Path of the output of an image, the same as in SRModel but for several validation datasets."""
         folder = self.opt['path']['visualization']
         if self.opt['is_train']:
+            if sum(key.startswith('val') for key in self.opt['datasets']) > 1:
+                folder = osp.join(folder, dataset_name)
             return osp.join(folder, image_name, f'{image_name}_{current_iter}.png')
         return osp.join(folder, dataset_name, f'{image_name}_{self.opt["val"].get("suffix") or self.opt["name"]}.png')
 
     def _measure(self, images: Mapping[str, Any]) -> dict[str, float]:
         """The metrics of an output; without ground truth those that need none."""
         metrics = measurable(self.opt['val'].get('metrics') or {}, 'img2' in images)
+        for name, options in metrics.items():
+            if 2 * options.get('crop_border', 0) >= min(images['img'].shape[:2]):
+                size = 'x'.join(map(str, images['img'].shape[1::-1]))
+                raise ValueError(f'val.metrics.{name}.crop_border: leaves nothing of an image of {size}')
         return {name: float(calculate_metric(images, options)) for name, options in metrics.items()}
 
     def _record(
@@ -353,15 +361,18 @@ class IRSDEModel(SRModel):
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = 'params'
     ) -> None:
-        """Loads weights that BasicSR saved, or a bare state dict; see `read_weights`.
+        """Loads weights that BasicSR saved, or a bare state dict; see `models.weights.read_weights`.
 
         Raises:
             FileNotFoundError: If there is no such file.
             ValueError: If it holds no state dict, or one that does not fit while `strict`.
         """
         net, logger = self.get_bare_model(net), get_root_logger()
-        mismatches = load_weights(net, read_weights(load_path, param_key), load_path, strict)
-        logger.info(f'Loaded {type(net).__name__} from {load_path}')
+        taken, weights = read_named_weights(load_path, param_key)
+        mismatches = load_weights(net, weights, load_path, strict)
+        logger.info(f'Loaded {type(net).__name__} from {load_path}{f", {taken}" if taken else ""}')
+        if taken is not None and param_key is not None and taken != param_key and not self.is_train:
+            logger.warning(f'{load_path} holds no {param_key}: its {taken} are used')
         for mismatch in mismatches:
             logger.warning(f'{load_path}: {mismatch}')
 

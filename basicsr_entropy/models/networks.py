@@ -87,6 +87,16 @@ def check_fits(options: Mapping[str, Any], weights: Mapping[str, torch.Tensor], 
             refuse_mismatches(empty, mismatches, path, option)
 
 
+def size_multiple(options: Mapping[str, Any]) -> int:
+    """The multiple to which a network pads images, in pixels; 1 where it does not, or is not of this package."""
+    try:
+        if is_own(look_up_type(ARCH_REGISTRY, options, 'network_g')):
+            return getattr(outline(lambda: build(ARCH_REGISTRY, options, 'network_g'), 10_000), 'size_multiple', 1)
+    except (KeyError, TypeError, ValueError):  # which are reported where networks are looked up
+        pass
+    return 1
+
+
 def _takes_conditional_inputs(network: Any) -> bool:
     """Whether the inputs of a network class's forward are x_t, mu and t, whatever it calls them."""
     try:

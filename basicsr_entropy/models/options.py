@@ -22,7 +22,7 @@ from basicsr_entropy.config.section import LARGEST_WEIGHT
 from basicsr_entropy.diffusion import Condition, MeanRevertingSDE, Sampler
 from basicsr_entropy.diffusion.tiling import Tiling
 from basicsr_entropy.models.execution import Execution
-from basicsr_entropy.models.networks import check_conditional_network
+from basicsr_entropy.models.networks import check_conditional_network, size_multiple
 
 TilingOptions = section_of(Tiling)
 ExecutionOptions = section_of(Execution)
@@ -133,7 +133,11 @@ class IRSDEOptions(OptionFile, ExecutionOptions):  # type: ignore[misc, valid-ty
             for key in ('mean', 'std'):
                 if isinstance(dataset, Mapping) and dataset.get(key) is not None:
                     raise ValueError(f'datasets.{phase}.{key}: remove it; IRSDEModel takes images in [0, 1]')
-        (process, _), _ = self.process_and_condition(), self.tiling()
+        (process, _), tiling = self.process_and_condition(), self.tiling()
+        if tiling is not None and tiling.size < (multiple := size_multiple(self.network_g)):
+            raise ValueError(
+                f'val.tile.size: must be at least {multiple}, to which the network pads, got {tiling.size}'
+            )
         try:
             self.sampler_options.sampler().timesteps(process)
         except ValueError as error:

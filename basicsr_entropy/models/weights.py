@@ -16,27 +16,35 @@ def read_weights(
     Args:
         path: Checkpoint of BasicSR (state dicts under 'params' and possibly 'params_ema'), or a bare state dict like
             the published IR-SDE and Refusion files. A prefix 'module.' of the keys is dropped.
-        param_key: State dict to take; 'params' if there is none of this name. None for a bare state dict.
+        param_key: State dict to take; 'params' in place of an absent 'params_ema'. None for a bare state dict.
         option: Name of the option that gave the path, for errors.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file contains no state dict.
+        ValueError: If the file contains no state dict, or others than that of `param_key`.
     """
+    return read_named_weights(path, param_key, option)[1]
+
+
+def read_named_weights(
+    path: str, param_key: str | None, option: str = 'path.pretrain_network_g'
+) -> tuple[str | None, dict[str, torch.Tensor]]:
+    """The state dict of `read_weights`, after the key under which it was; None for a bare one."""
     if not Path(path).is_file():
         raise FileNotFoundError(f'{option}: no file {path}')
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # torch raises various errors for files of other kinds
         raise ValueError(f'{option}: {path} is not a PyTorch checkpoint, or is damaged') from error
-    for key in (param_key, 'params'):
-        if key is not None and isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
+    taken = None
+    for key in [param_key, 'params'] if param_key in (None, 'params_ema') else [param_key]:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            taken, content = key, content[key]
             break
     if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         found = ', '.join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
         raise ValueError(f"{option}: {path} contains no state dict under '{param_key}', but {found}")
-    return {key.removeprefix('module.'): value for key, value in content.items()}
+    return taken, {key.removeprefix('module.'): value for key, value in content.items()}
 
 
 def load_weights(

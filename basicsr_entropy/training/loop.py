@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from os import path as osp
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -188,6 +189,7 @@ def _make_folders(opt: Options, option_file: str, lock: RunLock, resumes: bool) 
         lock.take(opt['path']['experiments_root'])
         if opt['logger'].get('use_tb_logger') and 'debug' not in opt['name']:
             mkdir_and_rename(osp.join(opt['root_path'], 'tb_logger', opt['name']))
+    Path(opt['path']['experiments_root']).mkdir(parents=True, exist_ok=True)  # missing if another run is resumed
     copy_opt_file(option_file, opt['path']['experiments_root'])
 
 

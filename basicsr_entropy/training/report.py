@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from basicsr_entropy._files import atomic_write
 from basicsr_entropy.config.folders import output_folder
+from basicsr_entropy.config.sections import LOWER_IS_BETTER
 from basicsr_entropy.metrics.full_reference import measurable
 from basicsr_entropy.training.metrics_file import METRICS_FILE, read_metrics
 
@@ -205,7 +206,7 @@ def _column(name: str, options: Mapping[str, Any], images: list[ReportedImage]) 
 
 
 def _lower_is_better(options: Mapping[str, Any]) -> bool:
-    return options.get('better', 'higher') != 'higher'
+    return options.get('better', 'lower' if options['type'] in LOWER_IS_BETTER else 'higher') == 'lower'
 
 
 def decimals(values: Iterable[float]) -> int:

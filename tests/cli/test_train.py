@@ -106,6 +106,45 @@ def test_the_stock_model_logs_the_terms_of_a_mixed_loss_beside_their_sum(run, wr
     assert logged['l_pix'] == pytest.approx(sum(logged[term] for term in terms), rel=1e-3)
 
 
+def test_whole_numbers_may_be_written_as_floats(run, write_options, workdir):
+    changes = {
+        'manual_seed': 1.0,
+        'datasets__train__batch_size_per_gpu': 2.0,
+        'datasets__train__dataset_enlarge_ratio': 10.0,
+        'network_g__width': 8.0,
+        'network_g__enc_blk_nums': [1.0],
+        'train__accumulate': 2.0,
+        'train__total_iter': 4.0,
+        'logger__keep_checkpoints': 1.0,
+    }
+    code, _, err = run('train', '-opt', write_options(**changes))
+    assert code == 0, err
+    assert {each.name for each in (workdir / 'experiments/tiny/training_states').iterdir()} == {'4.state'}
+
+
+def test_lower_lpips_is_better_without_being_told(run, write_options, workdir, monkeypatch):
+    values = iter([0.3, 0.3, 0.2, 0.2, 0.4, 0.4])  # of two images each
+    monkeypatch.setattr('basicsr_entropy.models.irsde_model.calculate_metric', lambda data, options: next(values))
+    metrics = {'lpips': {'type': 'calculate_lpips'}}
+    monkeypatch.setattr('basicsr_entropy.metrics.lpips_metric._network', lambda *_: None)
+    changes = {'val__val_freq': 1, 'val__save_img': False, 'val__save_best': 'lpips'}
+    code, _, err = run('train', '-opt', write_options(train__total_iter=3, val__metrics=metrics, **changes))
+    assert code == 0, err
+    assert re.search(r'# lpips: 0\.2000\s+Best: 0\.2000 @ 2 iter', err)
+    assert re.search(r'# lpips: 0\.4000\s+Best: 0\.2000 @ 2 iter', err)
+
+
+def test_outputs_of_several_validation_sets_are_kept(run, write_options, workdir, lolv1):
+    sets = {name: {'name': name, 'type': 'LowLightPairedDataset', 'dataroot': str(lolv1)} for name in ('a', 'b')}
+    changes = {'datasets__val': sets['a'], 'datasets__val_2': sets['b'], 'val__val_freq': 2}
+    code, _, err = run('train', '-opt', write_options(train__total_iter=2, **changes))
+    assert code == 0, err
+    written = sorted((workdir / 'experiments/tiny/visualization').rglob('*.png'))
+    names = ['00011', '00012']
+    expected = [f'{folder}/{name}/{name}_2.png' for folder in sets for name in names]
+    assert [str(path.relative_to(workdir / 'experiments/tiny/visualization')) for path in written] == expected
+
+
 def test_stops_and_goes_on_at_the_right_iteration(run, write_options, workdir):
     run('train', '-opt', write_options(train__total_iter=3))
     path = write_options(train__total_iter=6)

@@ -46,3 +46,11 @@ def test_python_in_an_option_file_is_not_run(write, tmp_path):
     with pytest.raises(ValueError, match='could not determine a constructor'):
         read_option_file(path)
     assert not (tmp_path / 'ran').exists()
+
+
+def test_sections_of_one_anchor_are_objects_of_their_own(write):
+    """BasicSR takes `type` out of a section, which must be there in the other still."""
+    options = read_option_file(write('a: &a {type: Adam, betas: [0, 1]}\nb: *a\n'))
+    assert options['a'] == options['b']
+    assert options['a'] is not options['b']
+    assert options['a']['betas'] is not options['b']['betas']

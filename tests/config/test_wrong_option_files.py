@@ -16,6 +16,7 @@ NIGHT = {
     'batch_size_per_gpu': 1,
     'num_worker_per_gpu': 0,
 }
+UNPAIRED = {'name': 'a', 'type': 'SingleImageDataset', 'dataroot_lq': '.', 'io_backend': {'type': 'disk'}}
 
 # changes to a sound training file (None removes a key), and what the one line says
 WRONG = [
@@ -258,6 +259,57 @@ def test_validate_prints_it_and_creates_nothing(run, write_options, workdir, cha
     assert (code, err) == (1, '')
     assert any(re.match(f'{re.escape(str(path))}: {message}', line) for line in out.splitlines()), out
     assert [each.name for each in workdir.iterdir()] == ['wrong.yml']
+
+
+@pytest.mark.parametrize(
+    ('changes', 'messages'),
+    [
+        ({'datasets__val': 5}, ['datasets.val: must be a mapping with a type, got 5']),
+        (
+            {'val__metrics__psnr': 'calculate_psnr'},
+            ['val.metrics.psnr: must be a mapping with a type, got'],
+        ),
+        ({'train__pixel_op': {'type': 'L1Loss'}}, ['train.pixel_op: unknown option; the key of a loss ends in _opt']),
+        ({'train__pixel_opt': {'type': 'MixedLoss'}}, ['train.pixel_opt.losses: missing; list of the options of']),
+        (
+            {'val__tile': {'size': 1, 'overlap': 0}},
+            ['val.tile.size: must be at least 2, to which the network'],
+        ),
+        ({'logger__use_tb_logger': True, 'logger__wandb': {'project': 'a'}}, ['logger.wandb: needs the package wandb']),
+        (
+            {**STOCK, 'train__pixel_opt': {'type': 'L1Loss'}, 'datasets__val': UNPAIRED},
+            ['val.metrics.psnr: compares with a ground truth, and SingleImageDataset (datasets.val) has none'],
+        ),
+        (
+            {'val__metrics': {'lpips': {'type': 'calculate_lpips', 'trunk': 'wrong.yml'}}},
+            ['val.metrics.lpips.trunk: wrong.yml is no file of PyTorch weights'],
+        ),
+    ],
+    ids=str,
+)
+def test_validate_prints_nothing_else(run, write_options, monkeypatch, changes, messages):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name, *_: None if name == 'wandb' else True)
+    path = write_options('wrong.yml', **changes)
+    code, out, _ = run('validate', path)
+    assert code == 1
+    assert [line.removeprefix(f'{path}: ')[: len(each)] for line, each in zip(out.splitlines(), messages)] == messages
+    assert len(out.splitlines()) == len(messages), out
+
+
+def test_weights_that_a_run_would_archive_are_refused(run, write_options, workdir):
+    assert run('train', '-opt', write_options(train__total_iter=2))[0] == 0
+    own = 'experiments/tiny/models/net_g_latest.pth'
+    code, _, err = run('train', '-opt', write_options(path__pretrain_network_g=own))
+    assert code == 1
+    assert f'path.pretrain_network_g: {own} lies in the folder that a new run of this name archives' in err
+    assert (workdir / own).is_file()
+    assert run('train', '-opt', write_options('other.yml', train__total_iter=2, path__pretrain_network_g=own))[0] == 0
+
+
+def test_a_test_needs_weights(run, write_test):
+    code, _, err = run('test', '-opt', write_test(path__pretrain_network_g=None))
+    assert code == 1
+    assert 'error: path.pretrain_network_g: missing; a test needs weights' in err
 
 
 def test_a_name_that_is_a_path_is_refused(run, write_options, workdir):

@@ -39,6 +39,13 @@ def test_takes_the_averaged_weights_where_asked(tmp_path, net):
     assert torch.equal(read_weights(path)['0.bias'], net[0].bias)
 
 
+def test_another_key_than_those_of_the_file_is_refused(tmp_path, net):
+    path = save(tmp_path, {'params': net.state_dict()})
+    with pytest.raises(ValueError, match="no state dict under 'param_ema', but params"):
+        read_weights(path, 'param_ema')
+    assert read_weights(path, 'params_ema').keys() == net.state_dict().keys()  # a run without averaged weights
+
+
 def test_refuses_what_is_no_state_dict(tmp_path):
     with pytest.raises(FileNotFoundError, match='path.pretrain_network_g: no file'):
         read_weights(str(tmp_path / 'absent.pth'))
