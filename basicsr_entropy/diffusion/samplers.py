@@ -181,8 +181,8 @@ def sample(
         Restored image, shape of mu, not clamped.
 
     Raises:
-        ValueError: If the sampler has more steps than the process has timesteps, or there is not one generator per
-            image; the message begins with the name of the argument.
+        ValueError: If the sampler has more steps than the process has timesteps, `mu` is no batch, or there is not one
+            generator per image; the message begins with the name of the argument.
 
     Example:
         A network that knows the clean image leads to it, whatever the sampler:
@@ -195,6 +195,8 @@ def sample(
     """
     step, timesteps = sampler._step(), sampler.timesteps(process)
 
+    if mu.ndim != 4:
+        raise ValueError(f'mu: must be a batch of images (N, C, H, W), got the shape {tuple(mu.shape)}')
     if isinstance(generator, Sequence) and len(generator) != len(mu):
         raise ValueError(f'generator: there must be one per image of the {len(mu)}, got {len(generator)}')
 

@@ -380,3 +380,8 @@ def test_half_precision_sees_every_timestep(dtype):
     result = sample(process, network, torch.rand(1, 1, 4, 4, dtype=dtype))
     assert result.dtype == dtype
     assert seen == list(range(1000, 0, -1))
+
+
+def test_refuses_an_image_without_a_batch():
+    with pytest.raises(ValueError, match=r'^mu: must be a batch of images \(N, C, H, W\), got the shape \(3, 8, 9\)'):
+        sample(MeanRevertingSDE(), lambda x_t, mu, t: x_t, torch.rand(3, 8, 9))
