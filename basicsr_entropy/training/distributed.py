@@ -120,8 +120,10 @@ class Peers:
     def _explain(self, error: BaseException | None) -> None:
         """Tells the other processes of an error here, unless it follows from one of theirs, which is then raised."""
         patience = time.monotonic() + 3 * POLL
-        # a lost connection is noticed before its reason
+        # a lost connection is noticed before its reason; on a busy machine the thread may look too late
         while isinstance(error, RuntimeError) and self.cause is None and time.monotonic() < patience:
+            with contextlib.suppress(Exception):  # of various kinds, when the store does not answer
+                self.cause = self._find_cause({})
             time.sleep(POLL / 5)
         self._left.set()
         if self.cause is not None:

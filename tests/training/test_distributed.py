@@ -244,3 +244,26 @@ def test_no_thread_is_left_to_abort_the_end_of_a_process(workdir):
     codes, outputs = in_ranks(workdir, code)
     assert codes == [0, 0], outputs
     assert ['left 0' in output for output in outputs] == [True, True], outputs
+
+
+def test_the_reason_of_an_error_is_found_without_the_thread(workdir):
+    """On a busy machine, the thread may look only after the lost connection has been noticed."""
+    code = """
+        import torch
+        from basicsr_entropy.training.distributed import Peers
+        class Late(Peers):
+            def _watch(self):
+                self._left.wait()
+        torch.distributed.init_process_group('gloo')
+        try:
+            with Late() as peers:
+                peers._launcher = 1
+                raise RuntimeError('Connection reset by peer')
+        except ConnectionError as error:
+            print('found:', error)
+        torch.distributed.destroy_process_group()
+    """
+    codes, outputs = in_ranks(workdir, code)
+    assert codes == [0, 0], outputs
+    for rank, output in enumerate(outputs):
+        assert f'found: rank {rank} ends: its launcher (process 1) has ended' in output
