@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import signal
 import socket
 import sys
 import threading
@@ -119,6 +120,10 @@ class Peers:
 
     def _explain(self, error: BaseException | None) -> None:
         """Tells the other processes of an error here, unless it follows from one of theirs, which is then raised."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(
+                signal.SIGTERM, signal.SIG_IGN
+            )  # the launcher's, when another process has ended: say why first
         patience = time.monotonic() + 3 * POLL
         # a lost connection is noticed before its reason; on a busy machine the thread may look too late
         while isinstance(error, RuntimeError) and self.cause is None and time.monotonic() < patience:
@@ -141,10 +146,11 @@ class Peers:
                     return
                 cause = self._find_cause(processes)
             except Exception:  # of various kinds, when the store does not answer
-                cause = 'the launcher, or the process that holds the store, has ended'
+                time.sleep(POLL / 5)  # its connection closes before the launcher that held it has ended
+                cause = self._end_of_launcher() or 'the launcher, or the process that holds the store, has ended'
             if cause is None:
                 continue
-            self.cause = cause
+            self.cause = cause = self.cause or cause
             if not self._left.wait(PATIENCE):
                 print(f'basicsr-entropy: error: rank {self._rank} ends: {cause}', file=sys.stderr, flush=True)
                 os._exit(1)
@@ -156,10 +162,13 @@ class Peers:
             self._store.set(f'left/{self._rank}', '')
             os._exit(code)
 
+    def _end_of_launcher(self) -> str | None:
+        return None if os.getppid() == self._launcher else f'its launcher (process {self._launcher}) has ended'
+
     def _find_cause(self, processes: dict[int, int]) -> str | None:
         """Why this process cannot go on, if there is a reason; `processes` collects the others on this host."""
-        if os.getppid() != self._launcher:
-            return f'its launcher (process {self._launcher}) has ended'
+        if cause := self._end_of_launcher():
+            return cause
         if self._store.check(['failed']):
             return self._store.get('failed').decode()
         for rank in range(self._world):

@@ -12,7 +12,7 @@ from typing import Any
 
 # SIGTERM by clusters, some of which announce it by SIGUSR1; SIGINT by Ctrl+C; SIGHUP by a closed terminal
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-ECHO = 1.0  # seconds in which a launcher may forward the signal that the terminal has sent already
+ECHO = 5.0  # seconds in which a launcher may forward the signal that the terminal has sent already
 
 
 class StopRequested(BaseException):

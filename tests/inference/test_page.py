@@ -3,6 +3,7 @@
 import shutil
 import socket
 import sys
+import threading
 import time
 
 import numpy as np
@@ -61,12 +62,22 @@ def night(tmp_path):
 
 
 @pytest.fixture
-def evaluations(enhancer, monkeypatch):
+def gate():
+    """Evaluations of the network begin while it is set."""
+    event = threading.Event()
+    event.set()
+    yield event
+    event.set()
+
+
+@pytest.fixture
+def evaluations(enhancer, gate, monkeypatch):
     """Counts the evaluations of the network, which take a tenth of a second or more."""
     count, forward = [], enhancer.net.forward
 
     def counted(*inputs):
         count.append(1)
+        gate.wait(300)
         time.sleep(0.1)
         return forward(*inputs)
 
@@ -170,10 +181,10 @@ def test_enhances_a_photograph_that_is_still_being_read(page, night, monkeypatch
 
 @pytest.mark.browser
 @needs_chromium
-def test_a_photograph_replaced_while_its_job_waits_is_not_enhanced(page, evaluations, night):
+def test_a_photograph_replaced_while_its_job_waits_is_not_enhanced(page, evaluations, gate, night):
+    gate.clear()
     drop(page, night)
     page.locator('#input img').wait_for()
-    set_number(page, 'Samples', 4)
     other = page.context.browser.new_page()
     other.goto(page.url)
     drop(other, night)
@@ -185,8 +196,9 @@ def test_a_photograph_replaced_while_its_job_waits_is_not_enhanced(page, evaluat
     other.get_by_role('button', name='Cancel').wait_for()
     other.get_by_label('Clear').or_(other.get_by_label('Remove')).first.click()
     other.locator('#input img').wait_for(state='detached')
-    click(page, 'Cancel')
+    gate.set()
     other.get_by_text('Cancelled.').wait_for()
+    assert len(evaluations) == 2  # those of the first
 
 
 @pytest.mark.browser
@@ -247,7 +259,7 @@ def test_shows_errors_and_recovers(page, night, tmp_path):
 
 @pytest.mark.browser
 @needs_chromium
-def test_jobs_end_when_cancelled_and_when_the_page_closes(page, evaluations, night):
+def test_jobs_end_when_cancelled_and_when_the_page_closes(page, evaluations, gate, night):
     drop(page, night)
     set_number(page, 'Samples', 4)
     click(page, 'Sampling ▼')
@@ -255,11 +267,11 @@ def test_jobs_end_when_cancelled_and_when_the_page_closes(page, evaluations, nig
     for end in (lambda: click(page, 'Cancel'), page.close):
         click(page, 'Enhance')
         page.get_by_role('button', name='Cancel').wait_for()
-        for _ in range(200):
+        while len(evaluations) < 2:
             page.wait_for_timeout(50)
-            if len(evaluations) >= 2:
-                break
+        gate.clear()
         end()
+        gate.set()
         for _ in range(100):
             before = len(evaluations)
             time.sleep(0.5)

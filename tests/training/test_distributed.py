@@ -1,6 +1,8 @@
 """Two training processes without CUDA: one, or their launcher, comes to an end; or one process resumes their run."""
 
+import contextlib
 import os
+import random
 import re
 import resource
 import signal
@@ -171,11 +173,18 @@ def test_another_number_of_processes_goes_on_with_the_same_samples(run, write_op
     assert 'WARNING: An iteration now takes 2 samples and took 4; their order goes on at sample 40.' in err
 
 
+def free_port():
+    """A port that nobody listens on, below those that the kernel gives to any connection meanwhile."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(('localhost', port))
+            return port
+
+
 def in_ranks(workdir, code):
     """Runs code in two processes without a launcher; gives their exit codes and outputs."""
-    with socket.socket() as free:
-        free.bind(('localhost', 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {**os.environ, 'MASTER_ADDR': 'localhost', 'MASTER_PORT': str(port), 'WORLD_SIZE': '2'}
     environment |= {'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'}
     ranks = [
@@ -189,7 +198,11 @@ def in_ranks(workdir, code):
         )
         for rank in range(2)
     ]
-    outputs = [rank.communicate(timeout=300)[0] for rank in ranks]
+    try:
+        outputs = [rank.communicate(timeout=300)[0] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
     return [rank.returncode for rank in ranks], outputs
 
 
@@ -211,14 +224,17 @@ def test_all_processes_draw_the_same_seed(write_options, workdir):
 
 def test_a_process_that_waits_for_a_stopped_one_ends_too(workdir):
     code = """
-        import time, torch
+        import torch
         from basicsr_entropy.training.distributed import Peers
         torch.distributed.init_process_group('gloo')
-        began = time.monotonic()
-        with Peers():
-            if torch.distributed.get_rank() == 0:
-                raise SystemExit(143)
-            torch.distributed.barrier()
+        try:
+            with Peers():
+                torch.distributed.barrier()
+                if torch.distributed.get_rank() == 0:
+                    raise SystemExit(143)
+                torch.distributed.barrier()
+        finally:
+            torch.distributed.destroy_process_group()
     """
     codes, outputs = in_ranks(workdir, code)
     assert codes == [143, 143], outputs
@@ -238,6 +254,7 @@ def test_no_thread_is_left_to_abort_the_end_of_a_process(workdir):
         threads = threading.active_count()
         with SlowStore():
             looked.wait()
+            torch.distributed.barrier()
         print('left', threading.active_count() - threads)
         torch.distributed.destroy_process_group()
     """
@@ -246,14 +263,18 @@ def test_no_thread_is_left_to_abort_the_end_of_a_process(workdir):
     assert ['left 0' in output for output in outputs] == [True, True], outputs
 
 
-def test_the_reason_of_an_error_is_found_without_the_thread(workdir):
-    """On a busy machine, the thread may look only after the lost connection has been noticed."""
+def test_the_reason_of_an_error_is_told_without_the_thread_and_after_a_signal(workdir):
+    """The thread may look too late, and the launcher ends a process whose peer has ended."""
     code = """
-        import torch
+        import os, signal, threading, time, torch
         from basicsr_entropy.training.distributed import Peers
         class Late(Peers):
             def _watch(self):
                 self._left.wait()
+            def _explain(self, error):
+                threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+                super()._explain(error)
+                time.sleep(1)
         torch.distributed.init_process_group('gloo')
         try:
             with Late() as peers:
