@@ -71,9 +71,12 @@ def calculate_lpips(
 
 
 def _prepare(net: Backbone = 'alex', trunk: str | None = None, device: str = 'cpu', **others: object) -> None:
-    """Builds the network of the metric, which fails without its package, weights or device."""
+    """Builds the network of the metric, which fails without its package or weights, and looks for its device."""
     check_choice('net', net, get_args(Backbone))
-    _network(net, trunk, device)
+    if torch.device(device).type == 'cuda' and not torch.cuda.is_available():
+        raise ValueError('device: torch sees no CUDA device; use cpu')
+    # not on the device, nor kept: a process of a distributed run chooses its own device later
+    _network.__wrapped__(net, trunk, 'cpu')
 
 
 calculate_lpips.prepare = _prepare  # type: ignore[attr-defined]  # called before a run, which needs it much later

@@ -134,7 +134,8 @@ class IRSDEOptions(OptionFile, ExecutionOptions):  # type: ignore[misc, valid-ty
                 if isinstance(dataset, Mapping) and dataset.get(key) is not None:
                     raise ValueError(f'datasets.{phase}.{key}: remove it; IRSDEModel takes images in [0, 1]')
         (process, _), tiling = self.process_and_condition(), self.tiling()
-        if tiling is not None and tiling.size < (multiple := size_multiple(self.network_g)):
+        multiple = size_multiple(self.network_g) if tiling is not None and tiling.mode != 'downscale' else 1
+        if tiling is not None and tiling.size < multiple:
             raise ValueError(
                 f'val.tile.size: must be at least {multiple}, to which the network pads, got {tiling.size}'
             )

@@ -4,8 +4,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-MOST_FOLDERS = 16
-
 
 class ImageResult(NamedTuple):
     """One restored image.
@@ -31,19 +29,21 @@ def distinct_names(dataset: Any) -> dict[str, str]:
         Names without suffix, such as `b_0001` for .../b/0001.png; none for images with a name of their own.
     """
     listed = getattr(dataset, 'pairs', None) or getattr(dataset, 'paths', None) or ()
-    paths = [str(each['lq_path'] if isinstance(each, dict) else getattr(each, 'lq', each)) for each in listed]
-    by_name: dict[str, list[str]] = defaultdict(list)
-    for path in paths:
-        by_name[Path(path).stem].append(path)
-    found: dict[str, str] = {}
+    paths = {str(each['lq_path'] if isinstance(each, dict) else getattr(each, 'lq', each)) for each in listed}
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for path in map(Path, paths):
+        by_name[path.stem].append(path)
+    found: dict[Path, str] = {}
     for name, same in by_name.items():
-        folders = {path: Path(path).parent.parts for path in same}
-        depth = 0  # folders that tell the images from each other
-        while (
-            len({parts[max(0, len(parts) - depth) :] for parts in folders.values()}) < len(same)
-            and depth < MOST_FOLDERS
-        ):
+        most, depth = max(len(path.parts) for path in same), 0  # folders that tell the images from each other
+        while len({_folders(path, depth) for path in same}) < len(same) and depth < most:
             depth += 1
-        if depth > 0:
-            found |= {path: '_'.join([*parts[max(0, len(parts) - depth) :], name]) for path, parts in folders.items()}
-    return found
+        for path in same if len(same) > 1 else ():
+            # in one folder, their formats do
+            found[path] = '_'.join([*_folders(path, depth), name] if depth < most else [name, path.suffix.lstrip('.')])
+    return {given: found[Path(given)] for given in paths if Path(given) in found}
+
+
+def _folders(path: Path, depth: int) -> tuple[str, ...]:
+    """The last folders of a path, without its root."""
+    return tuple(part for part in path.parent.parts if part != path.anchor)[-depth:] if depth else ()

@@ -121,9 +121,8 @@ class Peers:
     def _explain(self, error: BaseException | None) -> None:
         """Tells the other processes of an error here, unless it follows from one of theirs, which is then raised."""
         if threading.current_thread() is threading.main_thread():
-            signal.signal(
-                signal.SIGTERM, signal.SIG_IGN
-            )  # the launcher's, when another process has ended: say why first
+            # the launcher's, which it sends once another process has ended, would come before the reason is told
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         patience = time.monotonic() + 3 * POLL
         # a lost connection is noticed before its reason; on a busy machine the thread may look too late
         while isinstance(error, RuntimeError) and self.cause is None and time.monotonic() < patience:

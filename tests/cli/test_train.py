@@ -125,7 +125,7 @@ def test_lower_lpips_is_better_without_being_told(run, write_options, workdir, m
     values = iter([0.3, 0.3, 0.2, 0.2, 0.4, 0.4])  # of two images each
     monkeypatch.setattr('basicsr_entropy.models.irsde_model.calculate_metric', lambda data, options: next(values))
     metrics = {'lpips': {'type': 'calculate_lpips'}}
-    monkeypatch.setattr('basicsr_entropy.metrics.lpips_metric._network', lambda *_: None)
+    monkeypatch.setattr('basicsr_entropy.metrics.calculate_lpips.prepare', lambda **_: None)
     changes = {'val__val_freq': 1, 'val__save_img': False, 'val__save_best': 'lpips'}
     code, _, err = run('train', '-opt', write_options(train__total_iter=3, val__metrics=metrics, **changes))
     assert code == 0, err

@@ -284,11 +284,16 @@ def test_validate_prints_it_and_creates_nothing(run, write_options, workdir, cha
             {'val__metrics': {'lpips': {'type': 'calculate_lpips', 'trunk': 'wrong.yml'}}},
             ['val.metrics.lpips.trunk: wrong.yml is no file of PyTorch weights'],
         ),
+        (
+            {'val__metrics': {'lpips': {'type': 'calculate_lpips', 'device': 'cuda'}}},
+            ['val.metrics.lpips.device: torch sees no CUDA device; use cpu'],
+        ),
     ],
     ids=str,
 )
 def test_validate_prints_nothing_else(run, write_options, monkeypatch, changes, messages):
     monkeypatch.setattr('importlib.util.find_spec', lambda name, *_: None if name == 'wandb' else True)
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
     path = write_options('wrong.yml', **changes)
     code, out, _ = run('validate', path)
     assert code == 1

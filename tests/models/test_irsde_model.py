@@ -12,6 +12,7 @@ from helpers import photograph, train_options, write_image
 
 from basicsr_entropy.diffusion import PREDICTIONS
 from basicsr_entropy.models import IRSDEModel
+from basicsr_entropy.models.results import distinct_names
 
 L1 = {'type': 'L1Loss'}
 
@@ -460,3 +461,22 @@ def test_cyclic_cosine_schedule(options):
     assert rates[4] == pytest.approx(3e-4)
     assert rates[8] == pytest.approx((1e-3 + 1e-6) / 2)
     assert rates[12] == pytest.approx(1e-6)
+
+
+def test_outputs_of_one_name_get_distinct_names():
+    class Listed:
+        paths = ('d/a/1.png', 'd/b/1.png', 'e/a/2.png', 'd/a/2.png', '/x/3.png', '/x/3.jpg', 'y/4.png', '5', 'z/5', '/6', '/w/6')
+
+    assert distinct_names(Listed()) == {
+        'd/a/1.png': 'a_1',
+        'd/b/1.png': 'b_1',
+        'e/a/2.png': 'e_a_2',
+        'd/a/2.png': 'd_a_2',
+        '/x/3.png': '3_png',
+        '/x/3.jpg': '3_jpg',
+        '5': '5',
+        'z/5': 'z_5',
+        '/6': '6',
+        '/w/6': 'w_6',
+    }
+    assert distinct_names(object()) == {}
