@@ -274,7 +274,8 @@ class Val(Section):
     val_freq: PositiveInteger | None = None
     """Iterations between validations; required for training."""
     save_img: bool
-    """Write the output images."""
+    """Write the output images. With `IRSDEModel`, images of one name in several folders get the name of their folder
+    before their own, and each of several validation datasets a folder."""
     suffix: Suffix | None = None
     """Ending of the names of the output images in a test; the name of the run by default."""
     pbar: bool = False

@@ -465,7 +465,19 @@ def test_cyclic_cosine_schedule(options):
 
 def test_outputs_of_one_name_get_distinct_names():
     class Listed:
-        paths = ('d/a/1.png', 'd/b/1.png', 'e/a/2.png', 'd/a/2.png', '/x/3.png', '/x/3.jpg', 'y/4.png', '5', 'z/5', '/6', '/w/6')
+        paths = (
+            'd/a/1.png',
+            'd/b/1.png',
+            'e/a/2.png',
+            'd/a/2.png',
+            '/x/3.png',
+            '/x/3.jpg',
+            'y/4.png',
+            '5',
+            'z/5',
+            '/6',
+            '/w/6',
+        )
 
     assert distinct_names(Listed()) == {
         'd/a/1.png': 'a_1',
