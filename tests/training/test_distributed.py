@@ -176,7 +176,7 @@ def test_another_number_of_processes_goes_on_with_the_same_samples(run, write_op
 def free_port():
     """A port that nobody listens on, below those that the kernel gives to any connection meanwhile."""
     while True:
-        port = random.randrange(20_000, 32_000)
+        port = random.SystemRandom().randrange(20_000, 32_000)  # tests seed the other generator
         with socket.socket() as free, contextlib.suppress(OSError):
             free.bind(('localhost', port))
             return port
