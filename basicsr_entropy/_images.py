@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from basicsr_entropy._files import atomic_write
+
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.tif', '.tiff', '.webp')
 HEIF_SUFFIXES = ('.heic', '.heif', '.hif')  # as iPhones and cameras write them
 PHOTOGRAPH_SUFFIXES = (*IMAGE_SUFFIXES, '.avif', *HEIF_SUFFIXES)  # read for inference, but not in datasets
@@ -147,6 +149,17 @@ def of_any_size() -> Iterator[None]:
 def size_of(image: np.ndarray) -> str:
     """Size of an array (H, W, ...) as WIDTHxHEIGHT, for messages."""
     return f'{image.shape[1]}x{image.shape[0]}'
+
+
+def atomic_write_image(path: str | Path, image: np.ndarray) -> None:
+    """Writes a BGR or gray image with `atomic_write`, in the format of the path's suffix.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    with atomic_write(path) as temporary:
+        if not cv2.imwrite(str(temporary), image):
+            raise OSError(f'could not write {path}')
 
 
 def images_in(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> Iterator[Path]:

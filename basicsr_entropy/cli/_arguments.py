@@ -33,6 +33,23 @@ def add_option_file(parser: argparse.ArgumentParser, help: str, required: bool =
 OPTION_FILE_FLAGS = {'options': '-opt'}
 
 
+def check_json_report(path: str | None) -> None:
+    """Raises an error if --json names no file that a report may be written to; `-` is standard output."""
+    from basicsr_entropy._files import check_report_writable
+    from basicsr_entropy._images import PHOTOGRAPH_SUFFIXES, UNSUPPORTED_SUFFIXES
+
+    if path and path != '-':
+        check_report_writable(path, '--json', (*PHOTOGRAPH_SUFFIXES, *UNSUPPORTED_SUFFIXES))
+
+
+def check_picture_format(path: str) -> None:
+    """Raises an error if OpenCV does not know the suffix of --picture."""
+    import cv2
+
+    if not cv2.haveImageWriter(path):
+        raise ValueError(f'--picture: unknown image format: {path}; use the suffix .jpg or .png')
+
+
 def add_layout(parser: argparse.ArgumentParser, splits: str) -> None:
     """--layout and --split; `splits` tells what is done with the splits."""
     from basicsr_entropy.data.sets.layouts import LAYOUT_CHOICES, SPLITS

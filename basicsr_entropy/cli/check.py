@@ -9,6 +9,8 @@ from basicsr_entropy.cli._arguments import (
     WORKERS_FLAGS,
     add_layout,
     add_workers,
+    check_json_report,
+    check_picture_format,
     example,
 )
 
@@ -45,10 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Checks the datasets, prints the report and writes the files."""
-    import cv2
-
-    from basicsr_entropy._files import check_file_writable, check_report_writable
-    from basicsr_entropy._images import PHOTOGRAPH_SUFFIXES, UNSUPPORTED_SUFFIXES, verifies_jpeg
+    from basicsr_entropy._files import check_file_writable
+    from basicsr_entropy._images import verifies_jpeg
     from basicsr_entropy.data.checks import report
     from basicsr_entropy.data.checks.check import check_datasets
     from basicsr_entropy.data.sets.pairing import ROLES
@@ -56,12 +56,10 @@ def run(args: argparse.Namespace) -> int:
     roots = [Path(root).expanduser().resolve() for root in args.root]
     picture = args.picture or f'check_{"_".join(root.name for root in roots)}.jpg'
     # unusable paths are reported before the long pass over the data
-    if not cv2.haveImageWriter(picture):
-        raise ValueError(f'--picture: unknown image format: {picture}; use the suffix .jpg or .png')
+    check_picture_format(picture)
     if args.fix_list and Path(args.fix_list).exists():
         raise FileExistsError(f'--fix-list: {args.fix_list} exists; remove it, or give another file')
-    if args.json and args.json != '-':
-        check_report_writable(args.json, '--json', (*PHOTOGRAPH_SUFFIXES, *UNSUPPORTED_SUFFIXES))
+    check_json_report(args.json)
     for option, path in (('--picture', args.picture), ('--fix-list', args.fix_list)):
         if path:
             check_file_writable(path, option)

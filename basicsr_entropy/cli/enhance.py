@@ -10,6 +10,7 @@ from basicsr_entropy.cli._arguments import (
     add_enhancer,
     build_controls,
     build_enhancer,
+    check_json_report,
     example,
 )
 from basicsr_entropy.cli._memory import keep_freed_memory
@@ -46,12 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Enhances the photographs; returns 1 if one of them failed."""
     keep_freed_memory()
-    from basicsr_entropy._files import atomic_write_text, check_report_writable
-    from basicsr_entropy._images import PHOTOGRAPH_SUFFIXES, UNSUPPORTED_SUFFIXES
+    from basicsr_entropy._files import atomic_write_text
     from basicsr_entropy.inference.batch import as_json, enhance_files, summary
 
-    if args.json and args.json != '-':
-        check_report_writable(args.json, '--json', (*PHOTOGRAPH_SUFFIXES, *UNSUPPORTED_SUFFIXES))
+    check_json_report(args.json)
     controls, enhancer = build_controls(args), build_enhancer(args)
     outcomes = enhance_files(
         enhancer,

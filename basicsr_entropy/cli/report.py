@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from basicsr_entropy.cli._arguments import OPTION_FILE_FLAGS, add_option_file, example
+from basicsr_entropy.cli._arguments import OPTION_FILE_FLAGS, add_option_file, check_picture_format, example
 
 FLAGS = {**OPTION_FILE_FLAGS, 'model': '--model'}
 
@@ -26,22 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the table and writes the picture."""
-    import cv2
-
     from basicsr_entropy._files import check_file_writable
-    from basicsr_entropy.config import read_option_file
-    from basicsr_entropy.config.as_test import as_test_options
     from basicsr_entropy.config.folders import output_folder
+    from basicsr_entropy.config.parse import read_options
     from basicsr_entropy.inference.enhancer import Enhancer
     from basicsr_entropy.inference.images import of_bgr
     from basicsr_entropy.training.report import compare_results, print_table, write_picture
 
     # unusable paths are reported before the images are measured
-    if args.picture and not cv2.haveImageWriter(args.picture):
-        raise ValueError(f'--picture: unknown image format: {args.picture}; use the suffix .jpg or .png')
     if args.picture:
+        check_picture_format(args.picture)
         check_file_writable(args.picture, '--picture')
-    options = as_test_options(read_option_file(args.opt))
+    options = read_options(args.opt, (), is_train=False)
     others = {Path(args.model).stem: of_bgr(Enhancer.from_pretrained(args.model))} if args.model else {}
     compared = compare_results(options, others)
     picture = args.picture or output_folder(options, is_train=False) / 'comparison.png'

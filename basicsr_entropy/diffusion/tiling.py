@@ -63,6 +63,11 @@ class Tiling:
             raise ValueError(f'overlap: must be smaller than size={self.size}, got {self.overlap}')
         check_choice('mode', self.mode, MODES)
 
+    def check_multiple(self, multiple: int) -> None:
+        """Raises a ValueError that begins with `size:` if tiles are smaller than what a network pads to, in pixels."""
+        if self.mode != 'downscale' and self.size < multiple:
+            raise ValueError(f'size: must be at least {multiple}, to which the network pads, got {self.size}')
+
 
 class GlobalStatistics(Protocol):
     """Statistics of the whole image inside a network, such as global means, when it is evaluated on tiles."""
@@ -191,8 +196,7 @@ class TiledNetwork:
     ) -> None:
         self.network, self.mode, self.multiple = network, tiling.mode, multiple
         self.global_statistics, self.progress = global_statistics, progress
-        if tiling.size < multiple:
-            raise ValueError(f'size: must be at least {multiple}, to which the network pads, got {tiling.size}')
+        tiling.check_multiple(multiple)
         # in units of `multiple` pixels
         self.size = tiling.size // multiple
         self.overlap = min(math.ceil(tiling.overlap / multiple), self.size - 1)

@@ -14,7 +14,7 @@ from basicsr_entropy._errors import first_line
 from basicsr_entropy.config import construct, read_option_file
 from basicsr_entropy.diffusion import SAMPLERS, Sampler
 from basicsr_entropy.diffusion.samplers import Callback, SamplerType
-from basicsr_entropy.diffusion.tiling import TiledNetwork, Tiling
+from basicsr_entropy.diffusion.tiling import Tiling
 from basicsr_entropy.inference.images import ImageKind, image_to_tensor
 from basicsr_entropy.inference.pretrained import Pretrained, read_pretrained
 from basicsr_entropy.models.execution import Execution, Precision
@@ -84,9 +84,8 @@ class Enhancer:
         self.seed, self.self_ensemble = seed, self_ensemble
 
         self.net = network_with_weights(pretrained.network_g, pretrained.weights, 'the file', 'model')
-        if self.tiling is not None and self.tiling.mode != 'downscale':
-            # raises an error for tiles that are too small, once and not for each image
-            TiledNetwork(self.net, self.tiling, getattr(self.net, 'size_multiple', 1))
+        if self.tiling is not None:
+            self.tiling.check_multiple(getattr(self.net, 'size_multiple', 1))  # once, and not for each image
         self.net.to(self.device).eval()
         if channels_last is None:
             channels_last = self.device.type == 'cpu'

@@ -75,8 +75,8 @@ def _prepare(net: Backbone = 'alex', trunk: str | None = None, device: str = 'cp
     check_choice('net', net, get_args(Backbone))
     if torch.device(device).type == 'cuda' and not torch.cuda.is_available():
         raise ValueError('device: torch sees no CUDA device; use cpu')
-    # not on the device, nor kept: a process of a distributed run chooses its own device later
-    _network.__wrapped__(net, trunk, 'cpu')
+    # kept on the CPU alone: a process of a distributed run chooses its GPU later
+    (_network if device == 'cpu' else _network.__wrapped__)(net, trunk, 'cpu')
 
 
 calculate_lpips.prepare = _prepare  # type: ignore[attr-defined]  # called before a run, which needs it much later

@@ -11,6 +11,7 @@ from torch import nn
 from basicsr_entropy._registry import is_own, look_up_type
 from basicsr_entropy.config import build, section_of
 from basicsr_entropy.config.outline import TooLarge, outline
+from basicsr_entropy.config.validate import MOST_WEIGHTS
 from basicsr_entropy.models.weights import load_weights, mismatches_of, refuse_mismatches
 
 CONDITIONAL_INPUTS = 3  # x_t, mu, t
@@ -90,11 +91,12 @@ def check_fits(options: Mapping[str, Any], weights: Mapping[str, torch.Tensor], 
 def size_multiple(options: Mapping[str, Any]) -> int:
     """The multiple to which a network pads images, in pixels; 1 where it does not, or is not of this package."""
     try:
-        if is_own(look_up_type(ARCH_REGISTRY, options, 'network_g')):
-            return getattr(outline(lambda: build(ARCH_REGISTRY, options, 'network_g'), 10_000), 'size_multiple', 1)
+        if not is_own(look_up_type(ARCH_REGISTRY, options, 'network_g')):
+            return 1
+        empty = outline(lambda: build(ARCH_REGISTRY, options, 'network_g'), MOST_WEIGHTS)
     except (KeyError, TypeError, ValueError):  # which are reported where networks are looked up
-        pass
-    return 1
+        return 1
+    return getattr(empty, 'size_multiple', 1)
 
 
 def _takes_conditional_inputs(network: Any) -> bool:

@@ -134,11 +134,11 @@ class IRSDEOptions(OptionFile, ExecutionOptions):  # type: ignore[misc, valid-ty
                 if isinstance(dataset, Mapping) and dataset.get(key) is not None:
                     raise ValueError(f'datasets.{phase}.{key}: remove it; IRSDEModel takes images in [0, 1]')
         (process, _), tiling = self.process_and_condition(), self.tiling()
-        multiple = size_multiple(self.network_g) if tiling is not None and tiling.mode != 'downscale' else 1
-        if tiling is not None and tiling.size < multiple:
-            raise ValueError(
-                f'val.tile.size: must be at least {multiple}, to which the network pads, got {tiling.size}'
-            )
+        if tiling is not None:
+            try:
+                tiling.check_multiple(size_multiple(self.network_g))
+            except ValueError as error:
+                raise ValueError(f'val.tile.{error}') from error
         try:
             self.sampler_options.sampler().timesteps(process)
         except ValueError as error:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from basicsr_entropy._files import atomic_write
+from basicsr_entropy._images import atomic_write_image
 from basicsr_entropy.config.folders import output_folder
 from basicsr_entropy.config.sections import LOWER_IS_BETTER
 from basicsr_entropy.metrics.full_reference import measurable
@@ -241,9 +241,7 @@ def write_picture(report: Report, path: str | Path) -> None:
         cells += [np.full_like(cells[0], 255)] * (columns - len(cells))
         rows.append(np.hstack([_title(text) for text in titles]))
         rows.append(np.hstack(cells))
-    with atomic_write(path) as temporary:
-        if not cv2.imwrite(str(temporary), np.vstack(rows)):
-            raise OSError(f'could not write {path}')
+    atomic_write_image(path, np.vstack(rows))
 
 
 def _title(text: str) -> np.ndarray:

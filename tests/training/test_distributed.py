@@ -243,8 +243,8 @@ def test_a_process_that_waits_for_a_stopped_one_ends_too(workdir):
 def test_no_thread_is_left_to_abort_the_end_of_a_process(workdir):
     """A thread that returns from the store while the interpreter shuts down ends the process with SIGABRT."""
     code = """
-        import datetime, threading, time, torch
-        from basicsr_entropy.training.distributed import POLL, Peers
+        import datetime, threading, torch
+        from basicsr_entropy.training.distributed import Peers
         class SlowStore(Peers):
             def _find_cause(self, processes):
                 looked.set()
@@ -266,7 +266,7 @@ def test_no_thread_is_left_to_abort_the_end_of_a_process(workdir):
 def test_the_reason_of_an_error_is_told_without_the_thread_and_after_a_signal(workdir):
     """The thread may look too late, and the launcher ends a process whose peer has ended."""
     code = """
-        import os, signal, threading, time, torch
+        import os, signal, threading, torch
         from basicsr_entropy.training.distributed import Peers
         class Late(Peers):
             def _watch(self):
@@ -274,7 +274,6 @@ def test_the_reason_of_an_error_is_told_without_the_thread_and_after_a_signal(wo
             def _explain(self, error):
                 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
                 super()._explain(error)
-                time.sleep(1)
         torch.distributed.init_process_group('gloo')
         try:
             with Late() as peers:

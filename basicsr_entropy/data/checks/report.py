@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from basicsr_entropy._files import atomic_write, atomic_write_text
-from basicsr_entropy._images import to_float
+from basicsr_entropy._files import atomic_write_text
+from basicsr_entropy._images import atomic_write_image, to_float
 from basicsr_entropy.data.checks.check import SEVERITIES, CheckResult, Finding
 from basicsr_entropy.data.checks.measure import MeasuredPair
 from basicsr_entropy.data.sets.pairing import ROLES
@@ -215,9 +215,7 @@ def write_picture(result: CheckResult, path: str | Path) -> Path | None:
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % COLUMNS)
     sheet = np.vstack([np.hstack(tiles[start : start + COLUMNS]) for start in range(0, len(tiles), COLUMNS)])
     path = unused_path(path)
-    with atomic_write(path) as temporary:
-        if not cv2.imwrite(str(temporary), sheet):
-            raise OSError(f'could not write {path}')
+    atomic_write_image(path, sheet)
     return path
 
 
